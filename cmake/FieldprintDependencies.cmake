@@ -1,0 +1,26 @@
+# Everything comes from the system or from .venv (see docs/building.md); nothing is fetched here.
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+find_package(fmt REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(tl-expected REQUIRED)
+find_package(OpenSSL REQUIRED)
+pkg_check_modules(sodium REQUIRED IMPORTED_TARGET libsodium)
+pkg_check_modules(tomlplusplus REQUIRED IMPORTED_TARGET tomlplusplus)
+find_package(CLI11 REQUIRED)
+
+# ggml and libllama: .venv by default, or any llama.cpp install named in CMAKE_PREFIX_PATH.
+file(GLOB fp_venv_prefix "${CMAKE_SOURCE_DIR}/.venv/lib/python3*/site-packages")
+list(APPEND CMAKE_PREFIX_PATH ${fp_venv_prefix})
+find_package(ggml REQUIRED)
+find_package(llama REQUIRED)
+
+if(FIELDPRINT_TESTS)
+  find_package(GTest REQUIRED)
+  include(GoogleTest)
+  find_library(RAPIDCHECK_LIBRARY rapidcheck REQUIRED)
+endif()
+if(FIELDPRINT_BENCH)
+  find_package(benchmark REQUIRED)
+endif()

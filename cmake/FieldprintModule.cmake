@@ -1,0 +1,26 @@
+# fp_module(NAME core SOURCES a.cc b.cc DEPS fp_x LIBS spdlog::spdlog)
+#   One static library per folder of src/: fp_<name>.
+function(fp_module)
+  cmake_parse_arguments(M "" "NAME" "SOURCES;DEPS;LIBS" ${ARGN})
+  if(M_SOURCES)
+    add_library(fp_${M_NAME} STATIC ${M_SOURCES})
+    target_link_libraries(fp_${M_NAME} PUBLIC fp_flags ${M_DEPS} ${M_LIBS})
+  else()
+    add_library(fp_${M_NAME} INTERFACE)
+    target_link_libraries(fp_${M_NAME} INTERFACE fp_flags ${M_DEPS} ${M_LIBS})
+  endif()
+endfunction()
+
+# fp_test(NAME kv_pool_test SOURCES pool_test.cc DEPS fp_kv [LABELS slow])
+#   One GoogleTest binary, one ctest entry per TEST.
+function(fp_test)
+  cmake_parse_arguments(T "" "NAME;TIMEOUT" "SOURCES;DEPS;LABELS" ${ARGN})
+  add_executable(${T_NAME} ${T_SOURCES})
+  target_link_libraries(${T_NAME} PRIVATE fp_flags ${T_DEPS} GTest::gtest_main GTest::gmock)
+  target_include_directories(${T_NAME} PRIVATE "${CMAKE_SOURCE_DIR}/tests")
+  if(NOT T_TIMEOUT)
+    set(T_TIMEOUT 120)
+  endif()
+  gtest_discover_tests(${T_NAME} DISCOVERY_TIMEOUT 60
+    PROPERTIES TIMEOUT ${T_TIMEOUT} LABELS "${T_LABELS}")
+endfunction()

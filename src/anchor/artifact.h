@@ -1,0 +1,50 @@
+// Anchor artifact: identity text compiled to KV rows for one model.
+// On disk a folder: anchor.json, text, rows.safetensors (docs/formats/anchor.md).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "attention/plan.h"
+#include "core/error.h"
+#include "model/tokenizer.h"
+
+namespace fieldprint {
+
+struct AnchorRecipe {
+  std::string method = "exact";  // rows are the model's own KV of the text
+  std::string wrap = "system";   // "system": as the chat template's system turn; "raw"
+  std::string chat_template;     // name or digest of the template used, empty for raw
+  std::string numeric_profile;   // the runner's, at compile time
+};
+
+// Row r of the anchor is the token at position r. Row 0 is the attention sink:
+// engines keep it in the context partition with class sink and beta 0.
+struct AnchorArtifact {
+  std::string name;
+  std::string text;
+  std::vector<TokenId> tokens;  // T of them
+  std::string model_digest;     // "sha256:<hex>" of the GGUF file
+  AnchorRecipe recipe;
+  std::int32_t layers = 0;
+  std::int32_t kv_heads = 0;
+  std::int32_t head_dim = 0;
+  // bf16 bit patterns [layer][kv_head][row][head_dim], RoPE applied at position r.
+  std::vector<std::uint16_t> k;
+  std::vector<std::uint16_t> v;
+  std::vector<float> beta_fit;  // [layer][kv_head][row]; 0 for exact rows
+  std::string digest;           // "sha256:<hex>" of the canonical anchor.json
+
+  std::int32_t length() const { return static_cast<std::int32_t>(tokens.size()); }
+};
+
+// Writes the folder atomically (temp folder, fsync, rename). Fills in digest.
+// Errors: io_*, anchor_exists.
+Status save_anchor(AnchorArtifact& artifact, const std::string& folder);
+
+// Reads and checks a folder: sizes, digests of text and rows, finite values.
+// Errors: anchor_missing, anchor_corrupt, anchor_too_large, anchor_version.
+Result<AnchorArtifact> load_anchor(const std::string& folder);
+
+}  // namespace fieldprint

@@ -1,0 +1,72 @@
+// The engine: one thread that owns scheduler, KV pool and device.
+//
+// Thread rule: submit(), stats() and drain() may be called from any thread; they
+// only pass messages to the engine thread. Everything else stays inside it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "anchor/artifact.h"
+#include "core/error.h"
+#include "engine/request.h"
+#include "runner/runner.h"
+
+namespace fieldprint {
+
+struct EngineOptions {
+  std::int32_t context_length = 0;        // tokens per sequence, anchor included; 0 = model's
+  std::int32_t max_sequences = 16;        // running at once
+  std::int32_t max_queue = 256;           // waiting; beyond it submit() says unavailable
+  std::int32_t prefill_chunk = 512;       // tokens of prompt per step when nothing decodes
+  std::int32_t mixed_prefill_chunk = 64;  // the same while sequences decode
+  bool prefix_cache = true;
+};
+
+struct EngineStats {
+  std::int32_t running = 0;
+  std::int32_t waiting = 0;
+  std::int32_t pages_total = 0;
+  std::int32_t pages_used = 0;    // referenced by sequences or pinned
+  std::int32_t pages_cached = 0;  // held only by the prefix cache
+  std::uint64_t steps = 0;
+  std::uint64_t prompt_tokens = 0;
+  std::uint64_t cached_tokens = 0;
+  std::uint64_t generated_tokens = 0;
+  std::uint64_t preemptions = 0;
+  double busy_seconds = 0;
+};
+
+// An anchor ready to be pinned, with the policy it is served under.
+struct AnchorBinding {
+  std::shared_ptr<const AnchorArtifact> artifact;
+  AnchorMode mode = AnchorMode::kJoint;
+  float gamma = 0.0F;        // gated: same for all heads
+  float psi = 0.0F;          // floored
+  float beta_policy = 0.0F;  // added to beta_fit of every row
+};
+
+class Engine {
+ public:
+  // Takes ownership of the runner; the tokenizer must outlive the engine.
+  // anchor may have no artifact. Errors: anchor_model_mismatch, kv_exhausted.
+  static Result<std::unique_ptr<Engine>> create(std::unique_ptr<Runner> runner,
+                                                const Tokenizer& tokenizer,
+                                                const EngineOptions& options,
+                                                const AnchorBinding& anchor);
+  virtual ~Engine() = default;
+
+  // Errors: context_length_exceeded, invalid_* (sampling), queue_full, draining.
+  virtual Result<std::unique_ptr<Generation>> submit(GenerationRequest request) = 0;
+  virtual EngineStats stats() const = 0;
+  virtual const EngineOptions& options() const = 0;  // with defaults resolved
+  virtual const ModelConfig& config() const = 0;
+  virtual std::string device_name() const = 0;
+  virtual std::string numeric_profile() const = 0;
+  // Refuses new work, waits until running work ends or `timeout` passes; then
+  // cancels the rest. True if everything finished.
+  virtual bool drain(std::chrono::milliseconds timeout) = 0;
+};
+
+}  // namespace fieldprint

@@ -1,0 +1,95 @@
+// Native types of a generation: the request, its events and its handle.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "attention/plan.h"
+#include "core/error.h"
+#include "model/chat_template.h"
+
+namespace fieldprint {
+
+// Ranges are checked by validate(); the API layer calls it and maps the param name.
+struct SamplingParams {
+  float temperature = 1.0F;                           // 0 = greedy; 0..2
+  std::int32_t top_k = 0;                             // 0 = off
+  float top_p = 1.0F;                                 // (0,1]
+  float min_p = 0.0F;                                 // [0,1]
+  float repetition_penalty = 1.0F;                    // > 0, 1 = off; over prompt and output
+  float presence_penalty = 0.0F;                      // -2..2, over output
+  float frequency_penalty = 0.0F;                     // -2..2, over output
+  std::optional<std::uint64_t> seed;                  // absent: drawn by the engine and reported
+  std::vector<std::pair<TokenId, float>> logit_bias;  // added to logits
+  std::int32_t logprobs = -1;  // -1 none; n >= 0: chosen token plus n best, n <= 20
+};
+Status validate(const SamplingParams& params, std::int32_t vocab_size);
+
+struct GenerationRequest {
+  std::string id;                 // "chatcmpl-..." or "cmpl-..."
+  std::vector<TokenSpan> prompt;  // what follows the anchor, in order
+  SamplingParams sampling;
+  std::int32_t max_tokens = -1;   // -1: up to the context's end
+  std::vector<std::string> stop;  // at most 16, none empty
+  bool ignore_eos = false;
+  std::int32_t choices = 1;  // 1..16; choice i samples with seed + i
+  bool use_anchor = true;    // whether the server's anchor is in front
+  std::string cache_salt;    // tenants never share prefix pages across salts
+  std::optional<std::chrono::steady_clock::time_point> deadline;
+};
+
+struct TokenLogprob {
+  TokenId token = 0;
+  std::string bytes;
+  float logprob = 0.0F;
+  std::vector<std::pair<std::pair<TokenId, std::string>, float>> top;  // best first
+};
+
+enum class FinishReason : std::uint8_t { kStop, kLength };
+
+// A piece of text, whole UTF-8 sequences, never part of a stop string.
+struct DeltaEvent {
+  std::int32_t choice = 0;
+  std::string text;
+  std::vector<TokenLogprob> logprobs;  // tokens whose text this delta completes
+};
+struct ChoiceDoneEvent {
+  std::int32_t choice = 0;
+  FinishReason reason = FinishReason::kStop;
+  std::uint64_t seed = 0;
+};
+struct UsageReport {
+  std::int32_t prompt_tokens = 0;      // anchor not counted
+  std::int32_t completion_tokens = 0;  // all choices
+  std::int32_t cached_tokens = 0;      // prompt tokens found in the prefix cache
+  std::int32_t anchor_tokens = 0;      // logical length T of the anchor, 0 if none
+  float mass[kKvClasses] = {};         // mean over generated tokens
+  double prefill_seconds = 0;
+  double decode_seconds = 0;
+};
+struct DoneEvent {  // last event of a good generation
+  UsageReport usage;
+};
+struct FailedEvent {  // last event of a failed one
+  Error error;
+};
+using GenerationEvent = std::variant<DeltaEvent, ChoiceDoneEvent, DoneEvent, FailedEvent>;
+
+// The caller's end of one generation. Destroying it cancels the generation; its
+// pages are freed at the engine's next step. One consumer thread.
+class Generation {
+ public:
+  virtual ~Generation() = default;
+  // Waits for the next event; nullopt on timeout. After DoneEvent or FailedEvent
+  // no more events come.
+  virtual std::optional<GenerationEvent> next(std::chrono::milliseconds timeout) = 0;
+  virtual void cancel() = 0;
+};
+
+}  // namespace fieldprint
