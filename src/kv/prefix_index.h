@@ -45,7 +45,8 @@ class PrefixChain {
   // Position after the last of them.
   std::int32_t end() const { return links_.empty() ? first_pos_ : links_.back().end; }
   std::int32_t first_pos() const { return first_pos_; }
-  // Forgets pages that end after `position`. Call with BlockTable::truncate().
+  // Forgets pages that end after `position` or, partly filled, at it. Call it with every
+  // BlockTable::truncate(position).
   void truncate(std::int32_t position);
 
  private:
