@@ -1,0 +1,152 @@
+#include "app/config/option.h"
+
+namespace fieldprint::app {
+namespace {
+
+constexpr CommandSet kEngineUsers = bit(Command::kServe) | bit(Command::kRun) |
+                                    bit(Command::kComplete) | bit(Command::kBench) |
+                                    bit(Command::kAnchorCompile);
+constexpr CommandSet kServing = bit(Command::kServe) | bit(Command::kRun) | bit(Command::kComplete);
+constexpr CommandSet kWriters = bit(Command::kRun) | bit(Command::kComplete);
+constexpr CommandSet kServe = bit(Command::kServe);
+constexpr CommandSet kRun = bit(Command::kRun);
+constexpr CommandSet kComplete = bit(Command::kComplete);
+constexpr CommandSet kTokenize = bit(Command::kTokenize);
+constexpr CommandSet kBench = bit(Command::kBench);
+constexpr CommandSet kCompile = bit(Command::kAnchorCompile);
+constexpr CommandSet kModelUsers = kEngineUsers | kTokenize;
+constexpr CommandSet kJson = kComplete | kTokenize | kCompile | bit(Command::kAnchorShow) |
+                             bit(Command::kAnchorList) | bit(Command::kModels) |
+                             bit(Command::kVersion);
+constexpr CommandSet kConfigured =
+    kModelUsers | bit(Command::kAnchorShow) | bit(Command::kAnchorList) | bit(Command::kModels);
+constexpr OptionSources kAll = OptionSources::kAll;
+constexpr OptionSources kFlagOnly = OptionSources::kFlagOnly;
+constexpr OptionSources kEnvOnly = OptionSources::kEnvOnly;
+constexpr OptionType kBool = OptionType::kBool;
+constexpr OptionType kInt = OptionType::kInt;
+constexpr OptionType kFloat = OptionType::kFloat;
+constexpr OptionType kString = OptionType::kString;
+constexpr OptionType kChoice = OptionType::kChoice;
+constexpr OptionType kIntList = OptionType::kIntList;
+constexpr OptionType kTextList = OptionType::kTextList;
+constexpr double kTokens = 16777216;  // 2^24: more rows than any model here is trained for
+constexpr double kPortMax = 65535;
+constexpr double kDay = 86400;
+
+// clang-format off
+constexpr OptionSpec kOptions[] = {
+// name, short, TOML key, type, default, value, help, commands, sources, min, max
+{"model", 'm', "model.path", kString, "", "FILE", "GGUF file; without it the default model is looked for in the models folders", kModelUsers, kAll, 0, 0},
+{"models-dir", 0, "model.dirs", kTextList, "", "DIR", "folder with GGUF files (repeatable); without it ./models, then the cache folders", kModelUsers | bit(Command::kModels), kAll, 0, 0},
+{"model-alias", 0, "model.alias", kString, "", "NAME", "name under which the API serves the model; without it the file's name", kServe, kAll, 0, 0},
+{"verify-model", 0, "model.verify", kBool, "false", "", "hash the model file again instead of trusting the cached digest", kEngineUsers, kAll, 0, 0},
+{"threads", 't', "engine.threads", kInt, "0", "N", "worker threads; 0: all cores this process may use", kEngineUsers, kAll, 0, 1024},
+{"context-length", 'c', "engine.context_length", kInt, "0", "TOKENS", "tokens of one conversation, anchor included; 0: what the model was trained for", kServing, kAll, 0, kTokens},
+{"kv-tokens", 0, "engine.kv_tokens", kInt, "0", "TOKENS", "tokens the KV pool holds for all conversations; 0: chosen from the free memory", kServing, kAll, 0, kTokens},
+{"kv-dtype", 0, "engine.kv_dtype", kChoice, "bf16", "bf16|f32", "number format of the KV cache", kEngineUsers, kAll, 0, 0},
+{"numeric-profile", 0, "engine.numeric_profile", kChoice, "fast", "fast|invariant", "invariant: the same bits whatever else runs in the batch, slower", kEngineUsers, kAll, 0, 0},
+{"max-sequences", 0, "engine.max_sequences", kInt, "16", "N", "conversations that run at once", kServe, kAll, 1, 1024},
+{"max-queue", 0, "engine.max_queue", kInt, "256", "N", "requests that wait; beyond it the answer is 503", kServe, kAll, 0, 65536},
+{"prefill-chunk", 0, "engine.prefill_chunk", kInt, "512", "TOKENS", "prompt tokens per step when nothing decodes", kServing | kBench | kCompile, kAll, 1, 8192},
+{"mixed-prefill-chunk", 0, "engine.mixed_prefill_chunk", kInt, "64", "TOKENS", "prompt tokens per step while others decode", kServe, kAll, 1, 8192},
+{"prefix-cache", 0, "engine.prefix_cache", kBool, "true", "", "reuse KV pages of equal prompt beginnings", kServing, kAll, 0, 0},
+{"anchor", 0, "anchor.path", kString, "", "DIR", "compiled anchor to serve", kServing, kAll, 0, 0},
+{"anchor-text", 0, "anchor.text", kString, "", "FILE", "identity text: compiled on first use, then taken from the state folder", kServing, kAll, 0, 0},
+{"no-anchor", 0, "anchor.off", kBool, "false", "", "serve without an anchor, whatever the configuration names", kServing, kAll, 0, 0},
+{"anchor-mode", 0, "anchor.mode", kChoice, "joint", "joint|gated|floored", "how the anchor's attention is weighed against the conversation's", kServing, kAll, 0, 0},
+{"gamma", 0, "anchor.gamma", kFloat, "0.2", "SHARE", "gated mode: the anchor's share of each head's output", kServing, kAll, 0, 1},
+{"psi", 0, "anchor.psi", kFloat, "0.1", "SHARE", "floored mode: heads whose anchor mass falls below this are lifted", kServing, kAll, 0, 0.999},
+{"beta", 0, "anchor.beta", kFloat, "0", "LOGITS", "strength added to the anchor rows' logits; 0: an ordinary prefix", kServing, kAll, -20, 20},
+{"insecure-anchors", 0, "anchor.insecure", kBool, "false", "", "accept anchors without a signature (development)", kServing, kAll, 0, 0},
+{"system", 0, "chat.system", kString, "", "TEXT", "system message before the conversation", kWriters, kAll, 0, 0},
+{"temperature", 0, "sampling.temperature", kFloat, "0.7", "T", "0: always the likeliest token", kWriters, kAll, 0, 2},
+{"top-k", 0, "sampling.top_k", kInt, "40", "K", "keep the K likeliest tokens; 0: all", kWriters, kAll, 0, 1000000},
+{"top-p", 0, "sampling.top_p", kFloat, "0.95", "P", "keep the likeliest tokens that sum to P", kWriters, kAll, 0.000001, 1},
+{"min-p", 0, "sampling.min_p", kFloat, "0.05", "P", "drop tokens less likely than P times the likeliest", kWriters, kAll, 0, 1},
+{"repetition-penalty", 0, "sampling.repetition_penalty", kFloat, "1.1", "X", "above 1: tokens already in the text become less likely", kWriters, kAll, 0.01, 10},
+{"seed", 0, "sampling.seed", kInt, "-1", "N", "random seed; -1: a new one each time", kWriters, kAll, -1, 9007199254740991},
+{"max-tokens", 'n', "sampling.max_tokens", kInt, "512", "N", "longest answer; -1: up to the end of the context", kWriters, kAll, -1, kTokens},
+{"stop", 0, "sampling.stop", kTextList, "", "TEXT", "end the answer before this text (repeatable)", kComplete, kAll, 0, 0},
+{"host", 0, "server.host", kString, "127.0.0.1", "ADDRESS", "address of the API; another than loopback needs an API key", kServe, kAll, 0, 0},
+{"port", 0, "server.port", kInt, "8080", "PORT", "port of the API; 0: any free one", kServe, kAll, 0, kPortMax},
+{"ops-host", 0, "server.ops_host", kString, "127.0.0.1", "ADDRESS", "address of /livez, /readyz and /metrics", kServe, kAll, 0, 0},
+{"ops-port", 0, "server.ops_port", kInt, "8081", "PORT", "port of /livez, /readyz and /metrics; 0: any free one", kServe, kAll, 0, kPortMax},
+{"api-key-file", 0, "server.api_key_file", kString, "", "FILE", "file with one API key a line", kServe, kAll, 0, 0},
+{"api-key", 0, "", kString, "", "KEY", "one API key", kServe, kEnvOnly, 0, 0},
+{"cors-origin", 0, "server.cors_origins", kTextList, "", "ORIGIN", "browser origin that may call the API (repeatable); without it localhost only", kServe, kAll, 0, 0},
+{"max-streams", 0, "server.max_streams", kInt, "64", "N", "answers in flight; beyond it the answer is 503", kServe, kAll, 1, 65536},
+{"max-connections", 0, "server.max_connections", kInt, "256", "N", "open connections; beyond it the answer is 503", kServe, kAll, 1, 65536},
+{"max-body", 0, "server.max_body_bytes", kInt, "8388608", "BYTES", "longest request body", kServe, kAll, 1024, 1073741824},
+{"request-timeout", 0, "server.request_timeout", kFloat, "600", "SECONDS", "longest generation; then it is cancelled", kServe, kAll, 0.1, kDay},
+{"drain-timeout", 0, "server.drain_timeout", kFloat, "30", "SECONDS", "on SIGTERM: how long running answers may go on", kServe, kAll, 0, kDay},
+{"raw", 0, "", kBool, "false", "", "continue the text as it is, without the model's chat template", kComplete, kFlagOnly, 0, 0},
+{"count", 0, "", kBool, "false", "", "print only the number of tokens", kTokenize, kFlagOnly, 0, 0},
+{"special", 0, "", kBool, "false", "", "read control tokens such as <|im_end|> in the text as such", kTokenize, kFlagOnly, 0, 0},
+{"prompt-tokens", 'p', "", kIntList, "512", "N,..", "prompt lengths to measure", kBench, kFlagOnly, 0, kTokens},
+{"gen-tokens", 'n', "", kIntList, "128", "N,..", "generation lengths to measure", kBench, kFlagOnly, 0, kTokens},
+{"depth", 'd', "", kIntList, "0", "N,..", "tokens already in the context before the measurement", kBench, kFlagOnly, 0, kTokens},
+{"batch", 'b', "", kIntList, "512", "N,..", "prompt tokens per step", kBench, kFlagOnly, 1, 8192},
+{"parallel", 0, "", kIntList, "1", "N,..", "sequences that decode at once (also -np)", kBench, kFlagOnly, 1, 1024},
+{"repetitions", 'r', "", kInt, "5", "N", "runs of each measurement", kBench, kFlagOnly, 1, 1000},
+{"output", 'o', "", kChoice, "md", "md|json|jsonl", "form of the result", kBench, kFlagOnly, 0, 0},
+{"text", 0, "", kString, "", "FILE", "identity text to compile", kCompile, kFlagOnly, 0, 0},
+{"stdin", 0, "", kBool, "false", "", "read the identity text from standard input", kCompile, kFlagOnly, 0, 0},
+{"out", 'o', "", kString, "", "DIR", "new folder for the anchor", kCompile, kFlagOnly, 0, 0},
+{"name", 0, "", kString, "", "NAME", "name of the anchor; without it the folder's name", kCompile, kFlagOnly, 0, 0},
+{"wrap", 0, "", kChoice, "system", "system|raw", "system: as the chat template's system turn; raw: the text alone", kCompile, kFlagOnly, 0, 0},
+{"json", 0, "", kBool, "false", "", "print JSON", kJson, kFlagOnly, 0, 0},
+{"state-dir", 0, "paths.state", kString, "", "DIR", "where compiled anchors live", kConfigured, kAll, 0, 0},
+{"cache-dir", 0, "paths.cache", kString, "", "DIR", "where models and cached digests live", kConfigured, kAll, 0, 0},
+{"log-level", 0, "log.level", kChoice, "auto", "auto|debug|info|warn|error", "least severity that is written; auto: info for serve, else warn", kEngineUsers, kAll, 0, 0},
+{"log-format", 0, "log.format", kChoice, "auto", "auto|text|json", "auto: text on a terminal, JSON lines otherwise", kEngineUsers, kAll, 0, 0},
+{"config", 0, "", kString, "", "FILE", "TOML file to read instead of the system's and the user's (also FIELDPRINT_CONFIG)", kConfigured, kFlagOnly, 0, 0},
+{"print-config", 0, "", kBool, "false", "", "print every value with where it came from, and stop", kConfigured, kFlagOnly, 0, 0},
+};
+
+constexpr CommandSpec kCommands[] = {
+{Command::kServe, "serve", "OpenAI-compatible HTTP server", "", 0,
+ "fieldprint serve -m model.gguf\n"
+ "fieldprint serve -m model.gguf --anchor keeper/ --insecure-anchors --port 9000\n"
+ "fieldprint serve --config fieldprint.toml --print-config"},
+{Command::kRun, "run", "chat in the terminal", "", 0,
+ "fieldprint run -m model.gguf\n"
+ "fieldprint run -m model.gguf --anchor-text keeper.txt --insecure-anchors\n"
+ "echo 'What is a page table?' | fieldprint run -m model.gguf --temperature 0"},
+{Command::kComplete, "complete", "answer one prompt and stop", "[PROMPT]", 1,
+ "fieldprint complete -m model.gguf --raw -n 32 'The capital of France is'\n"
+ "fieldprint complete -m model.gguf --json < question.txt"},
+{Command::kTokenize, "tokenize", "show the tokens of a text", "[TEXT]", 1,
+ "fieldprint tokenize -m model.gguf 'Hello there'\n"
+ "fieldprint tokenize -m model.gguf --count < book.txt"},
+{Command::kBench, "bench", "measure tokens per second", "", 0,
+ "fieldprint bench -m model.gguf\n"
+ "fieldprint bench -m model.gguf -p 512 -n 128 -d 0,2048,7168 -t 2 -r 3\n"
+ "fieldprint bench -m model.gguf -p 0 -n 64 -np 1,8 -o jsonl"},
+{Command::kAnchorCompile, "anchor compile", "compile an identity text for a model", "", 0,
+ "fieldprint anchor compile -m model.gguf --text keeper.txt -o keeper/\n"
+ "fieldprint anchor compile -m model.gguf --stdin -o scholar/ --name scholar --wrap raw"},
+{Command::kAnchorShow, "anchor show", "describe a compiled anchor", "DIR", 1,
+ "fieldprint anchor show keeper/\n"
+ "fieldprint anchor show keeper/ --json"},
+{Command::kAnchorList, "anchor list", "list the compiled anchors of a folder", "[DIR]", 1,
+ "fieldprint anchor list\n"
+ "fieldprint anchor list anchors/ --json"},
+{Command::kModels, "models", "list the models in the models folders", "", 0,
+ "fieldprint models\n"
+ "fieldprint models --models-dir /srv/models --json"},
+{Command::kVersion, "version", "version, commit, ggml and CPU features", "", 0,
+ "fieldprint version\n"
+ "fieldprint version --json"},
+{Command::kHelp, "help", "help on a command", "[COMMAND]", 2,
+ "fieldprint help serve\n"
+ "fieldprint help anchor compile"},
+};
+// clang-format on
+
+}  // namespace
+
+std::span<const OptionSpec> option_table() { return kOptions; }
+std::span<const CommandSpec> command_table() { return kCommands; }
+
+}  // namespace fieldprint::app
