@@ -86,8 +86,8 @@ TEST(PrefixIndex, SaltSeedPositionClassAndEveryTokenMatter) {
   const PrefixChain root = PrefixIndex::root("salt", "seed", 0);
   { const BlockTable table = cache.run(prompt, root); }
   EXPECT_EQ(cache.index.lookup(root, prompt).tokens, 32);
-  EXPECT_EQ(cache.index.lookup(PrefixIndex::root("other", "seed", 0), prompt).tokens, 0);
-  EXPECT_EQ(cache.index.lookup(PrefixIndex::root("salt", "other", 0), prompt).tokens, 0);
+  EXPECT_EQ(cache.index.lookup(PrefixIndex::root("SALT", "seed", 0), prompt).tokens, 0);
+  EXPECT_EQ(cache.index.lookup(PrefixIndex::root("salt", "SEED", 0), prompt).tokens, 0);
   EXPECT_EQ(cache.index.lookup(PrefixIndex::root("salts", "eed", 0), prompt).tokens, 0);
   EXPECT_EQ(cache.index.lookup(PrefixIndex::root("salt", "seed", 7), prompt).tokens, 0);
   const std::vector<PrefixSpan> tool = {{KvClass::kTool, tokens}};
