@@ -43,6 +43,9 @@ struct GenerationRequest {
   std::string cache_salt;    // tenants never share prefix pages across salts
   std::optional<std::chrono::steady_clock::time_point> deadline;
 };
+// Everything that can be judged without an engine: sampling, stop strings, classes,
+// token ids, choices. Errors: invalid_<field>, kInvalid, with the field in `param`.
+Status validate(const GenerationRequest& request, std::int32_t vocab_size);
 
 struct TokenLogprob {
   TokenId token = 0;

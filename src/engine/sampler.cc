@@ -1,0 +1,151 @@
+#include "engine/sampler.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "core/check.h"
+#include "engine/counter_rng.h"
+
+namespace fieldprint {
+namespace {
+
+// Below this, softmax differs from greedy only when two logits are equal to the last
+// bits; 1/temperature would overflow soon after.
+constexpr float kGreedyBelow = 1e-5F;
+constexpr float kNoFloor = -std::numeric_limits<float>::infinity();
+constexpr std::size_t kFirstNucleus = 64;
+constexpr std::size_t kNucleusGrowth = 8;
+
+tl::unexpected<Error> not_finite(const char* where) {
+  return fail(ErrorKind::kInternal, "logits_not_finite",
+              std::string("the model's logits hold NaN or infinity ") + where +
+                  "; the generation was stopped, its KV pages dropped");
+}
+
+}  // namespace
+
+Sampler::Sampler(SamplingParams params, std::uint64_t seed, std::span<const TokenId> prompt)
+    : params_(std::move(params)), seed_(seed) {
+  if (params_.repetition_penalty != 1.0F) seen_.insert(prompt.begin(), prompt.end());
+}
+
+Sampler Sampler::fork(std::uint64_t seed) const {
+  Sampler copy(*this);
+  copy.seed_ = seed;
+  return copy;
+}
+
+void Sampler::accept(TokenId token) {
+  if (params_.repetition_penalty != 1.0F) seen_.insert(token);
+  if (params_.presence_penalty != 0.0F || params_.frequency_penalty != 0.0F) {
+    ++output_count_[token];
+  }
+}
+
+bool Sampler::adjusts_logits() const {
+  return !params_.logit_bias.empty() || !seen_.empty() || !output_count_.empty();
+}
+
+void Sampler::adjust(std::span<float> logits) const {
+  for (const auto& [token, bias] : params_.logit_bias)
+    logits[static_cast<std::size_t>(token)] += bias;
+  for (const TokenId token : seen_) {
+    float& value = logits[static_cast<std::size_t>(token)];
+    value = value > 0.0F ? value / params_.repetition_penalty : value * params_.repetition_penalty;
+  }
+  for (const auto& [token, count] : output_count_) {
+    logits[static_cast<std::size_t>(token)] -=
+        params_.frequency_penalty * static_cast<float>(count) + params_.presence_penalty;
+  }
+}
+
+Result<SampledToken> Sampler::sample(std::span<const float> logits, std::uint64_t step) {
+  const LogitMax raw_max = find_max(logits);
+  if (!raw_max.finite) return not_finite("as computed");
+  SampledToken out;
+  std::span<const float> used = logits;
+  LogitMax max = raw_max;
+  if (adjusts_logits()) {
+    adjusted_.assign(logits.begin(), logits.end());
+    adjust(adjusted_);
+    max = find_max(adjusted_);
+    if (!max.finite) return not_finite("after penalties");
+    used = adjusted_;
+  }
+  out.token =
+      params_.temperature < kGreedyBelow ? max.token : draw(used, max, uniform_at(seed_, step));
+  if (params_.logprobs >= 0) fill_logprobs(logits, raw_max, out);
+  return out;
+}
+
+TokenId Sampler::draw(std::span<const float> logits, const LogitMax& max, double uniform) {
+  // p >= min_p * p_max  <=>  logit >= max + temperature * ln(min_p)
+  const float floor =
+      params_.min_p > 0.0F ? max.value + params_.temperature * std::log(params_.min_p) : kNoFloor;
+  if (params_.top_k > 0 || params_.top_p < 1.0F) {
+    return draw_by_rank(logits, max, floor, uniform);
+  }
+  weights_.resize(logits.size());
+  const double total =
+      softmax_weights(logits, max.value, 1.0F / params_.temperature, floor, weights_);
+  double left = uniform * total;
+  TokenId last = max.token;  // stands if rounding leaves a rest after the last weight
+  for (std::size_t i = 0; i < weights_.size(); ++i) {
+    if (weights_[i] <= 0.0F) continue;
+    last = static_cast<TokenId>(i);
+    left -= static_cast<double>(weights_[i]);
+    if (left < 0.0) break;
+  }
+  return last;
+}
+
+TokenId Sampler::draw_by_rank(std::span<const float> logits, const LogitMax& max, float floor,
+                              double uniform) {
+  const float inverse_temperature = 1.0F / params_.temperature;
+  const auto weight = [&](const Candidate& c) {
+    return static_cast<double>(exp_negative((c.value - max.value) * inverse_temperature));
+  };
+  const bool limited = params_.top_k > 0 && static_cast<std::size_t>(params_.top_k) < logits.size();
+  const std::size_t limit = limited ? static_cast<std::size_t>(params_.top_k) : logits.size();
+  const bool nucleus = params_.top_p < 1.0F;
+  // Mass that top-p is a share of: what top-k left, or everything above the floor.
+  double total = 0.0;
+  if (limited) {
+    top_n(logits, limit, floor, candidates_);
+    for (const Candidate& c : candidates_) total += weight(c);
+  } else {
+    weights_.resize(logits.size());
+    total = softmax_weights(logits, max.value, inverse_temperature, floor, weights_);
+  }
+  const double wanted = nucleus ? total * static_cast<double>(params_.top_p) : total;
+  std::size_t kept = 0;
+  double mass = 0.0;
+  for (std::size_t n = limited ? limit : std::min(limit, kFirstNucleus);;
+       n = std::min(limit, n * kNucleusGrowth)) {
+    if (!limited) top_n(logits, n, floor, candidates_);
+    while (kept < candidates_.size() && (kept == 0 || mass < wanted)) {
+      mass += weight(candidates_[kept++]);
+    }
+    if (mass >= wanted || candidates_.size() < n || n == limit) break;
+  }
+  double left = uniform * mass;
+  for (std::size_t i = 0; i + 1 < kept; ++i) {
+    left -= weight(candidates_[i]);
+    if (left < 0.0) return candidates_[i].token;
+  }
+  FP_CHECK(kept > 0);
+  return candidates_[kept - 1].token;
+}
+
+void Sampler::fill_logprobs(std::span<const float> logits, const LogitMax& max, SampledToken& out) {
+  const double lse = log_sum_exp(logits, max.value);
+  const auto logprob = [&](float value) {
+    return static_cast<float>(static_cast<double>(value) - lse);
+  };
+  out.logprob = logprob(logits[static_cast<std::size_t>(out.token)]);
+  top_n(logits, static_cast<std::size_t>(params_.logprobs), kNoFloor, out.top);
+  for (Candidate& c : out.top) c.value = logprob(c.value);
+}
+
+}  // namespace fieldprint
