@@ -45,9 +45,11 @@ class ChatTemplate {
   Result<std::vector<TokenSpan>> render(const Tokenizer& tokenizer,
                                         std::span<const ChatMessage> messages,
                                         const ChatRender& options) const;
+  // The built-in name, or "sha256:<hex>" of a model's own source.
   const std::string& name() const { return name_; }
 
  private:
+  std::string source_;
   std::string name_;
 };
 

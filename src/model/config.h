@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "core/error.h"
+
 namespace fieldprint {
 
 enum class RopeStyle : std::uint8_t {
@@ -49,5 +51,12 @@ struct ModelConfig {
     return window > 0 && (window_period == 0 || (layer + 1) % window_period != 0);
   }
 };
+
+class GgufFile;
+
+// Reads and checks the shape. Errors: model_unsupported (architecture, rope
+// scaling or per-layer shapes this build cannot run), model_corrupt (missing or
+// impossible metadata; the message names the key).
+Result<ModelConfig> read_config(const GgufFile& file);
 
 }  // namespace fieldprint

@@ -1,0 +1,94 @@
+// Our operations in the CPU graph: everything between the weight products.
+//
+// Each is a ggml custom-op callback: fun(dst, thread, threads, userdata), called by
+// all threads at once, with a barrier of ggml's after it. Buffers are ours, not
+// ggml's, so an op may update the residual stream in place.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "attention/cpu/cpu_attention.h"
+#include "model/config.h"
+#include "runner/cpu/cpu_weights.h"
+#include "runner/cpu/kv_arena.h"
+#include "runner/cpu/rope.h"
+#include "runner/cpu/row_ops.h"
+
+struct ggml_tensor;
+
+namespace fieldprint {
+
+// Activations of one step, [tokens][size] each, float.
+struct Activations {
+  HugeBuffer memory;
+  float* residual = nullptr;  // [hidden]
+  float* normed = nullptr;    // [hidden], input of the next product
+  float* q_raw = nullptr;     // [q + 2 kv]: fused, or q then k then v blocks
+  float* q = nullptr;         // [heads * head_dim], after norm and rotation
+  float* attended = nullptr;  // [heads * head_dim]
+  float* branch = nullptr;    // [hidden], output of attention or FFN
+  float* gate_up = nullptr;   // [2 ffn]
+  float* gated = nullptr;     // [ffn]
+};
+
+// What the ops of all layers share. One step at a time.
+struct CpuContext {
+  ModelConfig config;
+  std::unique_ptr<CpuWeights> weights;
+  std::unique_ptr<CpuAttention> attention;
+  KvArena kv;
+  std::unique_ptr<RopeTables> rope;
+  Activations act;
+  // The step in progress:
+  std::int32_t tokens = 0;
+  std::vector<RowSlot> slots;             // [tokens]
+  std::vector<std::int32_t> output_rows;  // token of each logits row, ascending
+};
+
+// residual += branch (through post_norm if given); normed = rms_norm(residual).
+struct NormOp {
+  CpuContext* context = nullptr;
+  const float* weight = nullptr;
+  const float* branch = nullptr;     // nullptr: nothing to add
+  const float* post_norm = nullptr;  // nullptr: added as it is
+  float* out = nullptr;
+  std::int32_t rows = 0;
+};
+void norm_op(ggml_tensor* dst, int thread, int threads, void* op);
+
+// Bias, QK norm and rotation of q, k, v; q goes to act.q, k and v to the KV pages.
+struct RopeAppendOp {
+  CpuContext* context = nullptr;
+  int layer = 0;
+};
+void rope_append_op(ggml_tensor* dst, int thread, int threads, void* op);
+
+struct AttentionOp {
+  CpuContext* context = nullptr;
+  int layer = 0;
+};
+void attention_op(ggml_tensor* dst, int thread, int threads, void* op);
+
+// Keeps only the rows that lead to logits: attended -> q, residual compacted.
+struct GatherOp {
+  CpuContext* context = nullptr;
+};
+void gather_op(ggml_tensor* dst, int thread, int threads, void* op);
+
+// gated = activation(gate) * up.
+struct GateOp {
+  CpuContext* context = nullptr;
+  std::int32_t rows = 0;
+  bool fused = false;  // gate and up side by side in a row, or in two blocks
+};
+void gate_op(ggml_tensor* dst, int thread, int threads, void* op);
+
+// residual = embedding rows * scale, in place.
+struct ScaleOp {
+  CpuContext* context = nullptr;
+};
+void scale_op(ggml_tensor* dst, int thread, int threads, void* op);
+
+}  // namespace fieldprint

@@ -1,0 +1,2 @@
+#define FP_ROW_OPS_NAMESPACE row_ops_avx2
+#include "runner/cpu/row_ops_impl.h"
