@@ -7,19 +7,11 @@
 #include <string>
 #include <vector>
 
+#include "api/response.h"
 #include "engine/engine.h"
 #include "http/text_service.h"
 
 namespace fieldprint {
-
-// The anchor in front of every request, as it is shown to clients.
-struct AnchorInfo {
-  std::string digest;  // "sha256:<hex>" of anchor.json
-  std::string name;
-  std::string mode;         // "joint", "gated", "floored"
-  std::string wrap;         // AnchorRecipe::wrap
-  std::int32_t tokens = 0;  // logical length T
-};
 
 // Handed to Server::set_ready(). The engine is owned by the caller and must
 // outlive the server. All strings are shown to clients as they are.

@@ -1,0 +1,88 @@
+#include "api/print_json.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/check.h"
+
+namespace fieldprint {
+namespace {
+
+// The largest integer a JavaScript client reads exactly.
+constexpr std::uint64_t kMaxExactInteger = (1ULL << 53) - 1;
+
+// To so many units per one: dividing by a whole number gives the shortest decimal.
+double rounded(double value, double units) { return std::round(value * units) / units; }
+
+// Seeds beyond 2^53-1 print as strings, or half the clients would read another seed.
+OrderedJson seed_json(std::uint64_t seed) {
+  return seed <= kMaxExactInteger ? OrderedJson(seed) : OrderedJson(std::to_string(seed));
+}
+
+OrderedJson mass_json(const UsageReport& usage) {
+  OrderedJson mass = OrderedJson::object();
+  for (int i = 0; i < kKvClasses; ++i) {
+    const auto cls = static_cast<KvClass>(i);
+    if (cls == KvClass::kReserved) continue;
+    const double value = usage.mass[i];
+    mass[kv_class_name(cls)] = std::isfinite(value) ? OrderedJson(rounded(value, 1e6)) : nullptr;
+  }
+  return mass;
+}
+
+}  // namespace
+
+std::string dump_json(const OrderedJson& value) {
+  return value.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
+}
+
+OrderedJson usage_json(const UsageReport& usage) {
+  return {{"prompt_tokens", usage.prompt_tokens},
+          {"completion_tokens", usage.completion_tokens},
+          {"total_tokens", usage.prompt_tokens + usage.completion_tokens},
+          {"prompt_tokens_details", {{"cached_tokens", usage.cached_tokens}}}};
+}
+
+OrderedJson anchor_json(const AnchorInfo& anchor) {
+  return {{"digest", anchor.digest},
+          {"name", anchor.name},
+          {"mode", anchor.mode},
+          {"tokens", anchor.tokens}};
+}
+
+OrderedJson evidence_json(const Evidence& evidence) {
+  OrderedJson seeds = OrderedJson::array();
+  for (const std::uint64_t seed : evidence.seeds) seeds.push_back(seed_json(seed));
+  OrderedJson block = {
+      {"anchor", evidence.anchor ? anchor_json(*evidence.anchor) : OrderedJson(nullptr)},
+      {"attention_mass", mass_json(evidence.usage)},
+      {"cached_tokens", evidence.usage.cached_tokens},
+      {"profile", evidence.profile},
+      {"seeds", std::move(seeds)},
+      {"ignored_fields", evidence.ignored_fields}};
+  if (evidence.ignored_count > evidence.ignored_fields.size()) {
+    block["ignored_fields_total"] = evidence.ignored_count;
+  }
+  block["prefill_seconds"] = rounded(evidence.usage.prefill_seconds, 1e6);
+  block["decode_seconds"] = rounded(evidence.usage.decode_seconds, 1e6);
+  return block;
+}
+
+const char* finish_reason_name(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kStop:
+      return "stop";
+    case FinishReason::kLength:
+      return "length";
+  }
+  FP_UNREACHABLE();
+}
+
+double print_logprob(float logprob) {
+  // JSON has no -Infinity; OpenAI's value for "impossible" is -9999.
+  constexpr double kLowest = -9999.0;
+  if (std::isnan(logprob)) return kLowest;
+  return rounded(std::clamp(static_cast<double>(logprob), kLowest, 0.0), 1e7);
+}
+
+}  // namespace fieldprint

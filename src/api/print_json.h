@@ -1,0 +1,23 @@
+// Pieces of JSON that several printers share. Include only in .cc files: it pulls
+// in the whole JSON library.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "api/response.h"
+
+namespace fieldprint {
+
+using OrderedJson = nlohmann::ordered_json;  // keys in the order written
+
+std::string dump_json(const OrderedJson& value);
+OrderedJson usage_json(const UsageReport& usage);
+OrderedJson evidence_json(const Evidence& evidence);
+OrderedJson anchor_json(const AnchorInfo& anchor);
+const char* finish_reason_name(FinishReason reason);
+
+// A log-probability as a finite number with the digits a float has.
+double print_logprob(float logprob);
+
+}  // namespace fieldprint
