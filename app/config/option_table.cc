@@ -6,6 +6,7 @@ namespace {
 constexpr CommandSet kEngineUsers = bit(Command::kServe) | bit(Command::kRun) |
                                     bit(Command::kComplete) | bit(Command::kBench) |
                                     bit(Command::kAnchorCompile);
+constexpr CommandSet kThreaded = kEngineUsers & ~bit(Command::kBench);
 constexpr CommandSet kServing = bit(Command::kServe) | bit(Command::kRun) | bit(Command::kComplete);
 constexpr CommandSet kWriters = bit(Command::kRun) | bit(Command::kComplete);
 constexpr CommandSet kServe = bit(Command::kServe);
@@ -41,14 +42,14 @@ constexpr OptionSpec kOptions[] = {
 {"models-dir", 0, "model.dirs", kTextList, "", "DIR", "folder with GGUF files (repeatable); without it ./models, then the cache folders", kModelUsers | bit(Command::kModels), kAll, 0, 0},
 {"model-alias", 0, "model.alias", kString, "", "NAME", "name under which the API serves the model; without it the file's name", kServe, kAll, 0, 0},
 {"verify-model", 0, "model.verify", kBool, "false", "", "hash the model file again instead of trusting the cached digest", kEngineUsers, kAll, 0, 0},
-{"threads", 't', "engine.threads", kInt, "0", "N", "worker threads; 0: all cores this process may use", kEngineUsers, kAll, 0, 1024},
+{"threads", 't', "engine.threads", kInt, "0", "N", "worker threads; 0: all cores this process may use", kThreaded, kAll, 0, 1024},
 {"context-length", 'c', "engine.context_length", kInt, "0", "TOKENS", "tokens of one conversation, anchor included; 0: what the model was trained for", kServing, kAll, 0, kTokens},
 {"kv-tokens", 0, "engine.kv_tokens", kInt, "0", "TOKENS", "tokens the KV pool holds for all conversations; 0: chosen from the free memory", kServing, kAll, 0, kTokens},
 {"kv-dtype", 0, "engine.kv_dtype", kChoice, "bf16", "bf16|f32", "number format of the KV cache", kEngineUsers, kAll, 0, 0},
 {"numeric-profile", 0, "engine.numeric_profile", kChoice, "fast", "fast|invariant", "invariant: the same bits whatever else runs in the batch, slower", kEngineUsers, kAll, 0, 0},
 {"max-sequences", 0, "engine.max_sequences", kInt, "16", "N", "conversations that run at once", kServe, kAll, 1, 1024},
 {"max-queue", 0, "engine.max_queue", kInt, "256", "N", "requests that wait; beyond it the answer is 503", kServe, kAll, 0, 65536},
-{"prefill-chunk", 0, "engine.prefill_chunk", kInt, "512", "TOKENS", "prompt tokens per step when nothing decodes", kServing | kBench | kCompile, kAll, 1, 8192},
+{"prefill-chunk", 0, "engine.prefill_chunk", kInt, "512", "TOKENS", "prompt tokens per step when nothing decodes", kServing | kCompile, kAll, 1, 8192},
 {"mixed-prefill-chunk", 0, "engine.mixed_prefill_chunk", kInt, "64", "TOKENS", "prompt tokens per step while others decode", kServe, kAll, 1, 8192},
 {"prefix-cache", 0, "engine.prefix_cache", kBool, "true", "", "reuse KV pages of equal prompt beginnings", kServing, kAll, 0, 0},
 {"anchor", 0, "anchor.path", kString, "", "DIR", "compiled anchor to serve", kServing, kAll, 0, 0},
@@ -88,6 +89,7 @@ constexpr OptionSpec kOptions[] = {
 {"depth", 'd', "", kIntList, "0", "N,..", "tokens already in the context before the measurement", kBench, kFlagOnly, 0, kTokens},
 {"batch", 'b', "", kIntList, "512", "N,..", "prompt tokens per step", kBench, kFlagOnly, 1, 8192},
 {"parallel", 0, "", kIntList, "1", "N,..", "sequences that decode at once (also -np)", kBench, kFlagOnly, 1, 1024},
+{"thread-counts", 't', "", kIntList, "0", "N,..", "worker threads; 0: all cores this process may use", kBench, kFlagOnly, 0, 1024},
 {"repetitions", 'r', "", kInt, "5", "N", "runs of each measurement", kBench, kFlagOnly, 1, 1000},
 {"output", 'o', "", kChoice, "md", "md|json|jsonl", "form of the result", kBench, kFlagOnly, 0, 0},
 {"text", 0, "", kString, "", "FILE", "identity text to compile", kCompile, kFlagOnly, 0, 0},

@@ -42,7 +42,7 @@ TEST(Settings, PrecedenceIsFlagEnvironmentFileDefault) {
 
 TEST(Settings, OneFileServesAllCommands) {
   const Layer file = *toml_layer("[server]\nport = 9\n[engine]\nthreads = 3\n", "f.toml");
-  const Result<Settings> settings = merge_settings(Command::kBench, {file});
+  const Result<Settings> settings = merge_settings(Command::kRun, {file});
   ASSERT_TRUE(settings.has_value());
   EXPECT_EQ(settings->integer("threads"), 3);
   EXPECT_EQ(settings->all().count("port"), 0U);

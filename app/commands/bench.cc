@@ -1,0 +1,147 @@
+#include "app/support/bench.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "app/commands/commands.h"
+#include "app/support/build_info.h"
+#include "app/support/format.h"
+#include "app/support/model_stack.h"
+
+namespace fieldprint::app {
+namespace {
+
+std::vector<BenchCase> cases_of(const Settings& settings) {
+  std::vector<BenchCase> cases;
+  for (const std::int32_t depth : settings.integers("depth")) {
+    for (const std::int32_t prompt : settings.integers("prompt-tokens"))
+      for (const std::int32_t batch : settings.integers("batch"))
+        if (prompt > 0) cases.push_back({prompt, 0, depth, batch, 1});
+    for (const std::int32_t generate : settings.integers("gen-tokens"))
+      for (const std::int32_t parallel : settings.integers("parallel"))
+        if (generate > 0) cases.push_back({0, generate, depth, 512, parallel});
+  }
+  return cases;
+}
+
+struct Row {
+  BenchResult result;
+  int threads = 0;
+  std::string profile;
+};
+
+nlohmann::ordered_json row_json(const ModelStack& stack, const Settings& settings, const Row& row) {
+  const BenchResult& r = row.result;
+  nlohmann::ordered_json samples_ns = nlohmann::ordered_json::array();
+  nlohmann::ordered_json samples_ts = nlohmann::ordered_json::array();
+  for (const double s : r.seconds) {
+    samples_ns.push_back(static_cast<std::int64_t>(s * 1e9));
+    samples_ts.push_back(r.tokens() / s);
+  }
+  return {{"build_commit", build_info().commit},
+          {"model_filename", stack.path},
+          {"model_digest", stack.digest},
+          {"model_type", stack.model->config.architecture + " " + stack.model->quantization},
+          {"model_size", stack.model->weight_bytes},
+          {"model_n_params", stack.model->parameters},
+          {"backends", "CPU"},
+          {"numeric_profile", row.profile},
+          {"type_kv", settings.text("kv-dtype")},
+          {"n_threads", row.threads},
+          {"n_batch", r.bench_case.batch},
+          {"n_prompt", r.bench_case.prompt},
+          {"n_gen", r.bench_case.generate},
+          {"n_depth", r.bench_case.depth},
+          {"n_parallel", r.bench_case.parallel},
+          {"avg_ts", r.mean_rate()},
+          {"stddev_ts", r.rate_deviation()},
+          {"avg_gbs", r.bytes > 0 ? nlohmann::ordered_json(r.gigabytes_per_second())
+                                  : nlohmann::ordered_json()},
+          {"samples_ns", std::move(samples_ns)},
+          {"samples_ts", std::move(samples_ts)}};
+}
+
+void print_markdown_head() {
+  fmt::print("| {:<28} | {:>10} | {:>8} | {:<7} | {:>7} | {:<16} | {:>18} | {:>6} |\n", "model",
+             "size", "params", "backend", "threads", "test", "t/s", "GB/s");
+  fmt::print("| {:-<28} | {:->10}: | {:->8}: | {:-<7} | {:->7}: | {:-<16} | {:->18}: | {:->6}: |\n",
+             "", "", "", "", "", "", "", "");
+}
+
+void print_markdown(const ModelStack& stack, const Row& row) {
+  const BenchResult& r = row.result;
+  fmt::print("| {:<28} | {:>10} | {:>8} | {:<7} | {:>7} | {:<16} | {:>9.2f} ± {:>6.2f} | {:>6} |\n",
+             std::filesystem::path(stack.path).stem().string().substr(0, 28),
+             human_bytes(stack.model->weight_bytes), human_count(stack.model->parameters), "CPU",
+             row.threads, bench_case_name(r.bench_case), r.mean_rate(), r.rate_deviation(),
+             r.bytes > 0 ? fmt::format("{:.2f}", r.gigabytes_per_second()) : "");
+  std::fflush(stdout);
+}
+
+// Every case with one thread count, on one runner that is large enough for all.
+Status measure(const Settings& settings, const ModelStack& stack, int threads,
+               const std::function<void(const Row&)>& show) {
+  const std::vector<BenchCase> cases = cases_of(settings);
+  if (cases.empty())
+    return fail(ErrorKind::kInvalid, "option_value", "nothing to measure: -p and -n are both 0",
+                "prompt-tokens");
+  RunnerSize size;
+  size.threads = threads;
+  size.max_step_tokens = 1;
+  for (const BenchCase& c : cases) {
+    size.kv_tokens = std::max(size.kv_tokens, bench_kv_tokens(c));
+    size.max_step_tokens = std::max(size.max_step_tokens, bench_step_tokens(c));
+  }
+  FP_ASSIGN(const std::unique_ptr<Runner> runner, make_runner(settings, stack, size, {}));
+  const auto kv_bytes =
+      static_cast<double>(kv_bytes_per_token(stack.model->config, settings.text("kv-dtype")));
+  for (const BenchCase& c : cases) {
+    FP_ASSIGN(BenchResult result,
+              run_bench(*runner, *stack.model, c, static_cast<int>(settings.integer("repetitions")),
+                        kv_bytes));
+    show({std::move(result), threads, runner->numeric_profile()});
+  }
+  return {};
+}
+
+int resolved_threads(std::int32_t wanted) {
+  if (wanted > 0) return wanted;
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+  return static_cast<int>(std::thread::hardware_concurrency());
+}
+
+}  // namespace
+
+Result<int> cmd_bench(const CommandInput& input) {
+  const Settings& settings = input.settings;
+  FP_ASSIGN(const ModelStack stack, open_model(settings));
+  const std::string& form = settings.text("output");
+  nlohmann::ordered_json all = nlohmann::ordered_json::array();
+  if (form == "md") print_markdown_head();
+  for (const std::int32_t threads : settings.integers("thread-counts")) {
+    FP_TRY(measure(settings, stack, resolved_threads(threads), [&](const Row& row) {
+      if (form == "md") {
+        print_markdown(stack, row);
+        return;
+      }
+      const nlohmann::ordered_json json = row_json(stack, settings, row);
+      if (form == "jsonl") {
+        fmt::print("{}\n", json.dump());
+        std::fflush(stdout);
+      } else {
+        all.push_back(json);
+      }
+    }));
+  }
+  if (form == "json") fmt::print("{}\n", all.dump(2));
+  return 0;
+}
+
+}  // namespace fieldprint::app

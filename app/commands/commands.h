@@ -1,0 +1,29 @@
+// The subcommands. Each gets its merged settings and returns the exit code, or the error that
+// main() prints as "fieldprint: <code>: <message>".
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "app/config/command_line.h"
+
+namespace fieldprint::app {
+
+struct CommandInput {
+  Command command;
+  Settings settings;
+  std::vector<std::string> positionals;
+};
+
+Result<int> cmd_serve(const CommandInput& input);
+Result<int> cmd_run(const CommandInput& input);
+Result<int> cmd_complete(const CommandInput& input);
+Result<int> cmd_tokenize(const CommandInput& input);
+Result<int> cmd_bench(const CommandInput& input);
+Result<int> cmd_anchor_compile(const CommandInput& input);
+Result<int> cmd_anchor_show(const CommandInput& input);
+Result<int> cmd_anchor_list(const CommandInput& input);
+Result<int> cmd_models(const CommandInput& input);
+Result<int> cmd_version(const CommandInput& input);
+
+}  // namespace fieldprint::app

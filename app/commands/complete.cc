@@ -1,0 +1,96 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+
+#include "app/commands/commands.h"
+#include "app/support/answer.h"
+#include "app/support/mass.h"
+#include "app/support/model_stack.h"
+#include "app/support/paths.h"
+#include "core/log.h"
+
+namespace fieldprint::app {
+namespace {
+
+constexpr std::size_t kMaxPromptBytes = std::size_t{16} << 20;
+
+Result<std::vector<TokenSpan>> prompt_spans(const Settings& settings, const EngineStack& stack,
+                                            const std::string& prompt) {
+  const Tokenizer& tokenizer = *stack.model.tokenizer;
+  const bool anchored = stack.anchor.artifact != nullptr;
+  if (settings.flag("raw")) {
+    if (!settings.text("system").empty())
+      return fail(ErrorKind::kInvalid, "option_conflict",
+                  "--system needs the chat template, --raw goes without it", "system");
+    TokenSpan span;
+    if (tokenizer.adds_bos() && !anchored) span.tokens.push_back(tokenizer.bos());
+    for (const TokenId token : tokenizer.encode(prompt, false)) span.tokens.push_back(token);
+    return std::vector<TokenSpan>{std::move(span)};
+  }
+  if (!stack.model.chat)
+    return fail(ErrorKind::kUnsupported, "chat_template_missing",
+                fmt::format("{} has no chat template; use --raw to continue the text as it is",
+                            stack.model.path));
+  std::vector<ChatMessage> messages;
+  if (!settings.text("system").empty()) messages.push_back({"system", settings.text("system")});
+  messages.push_back({"user", prompt});
+  ChatRender render;
+  render.add_bos = !anchored;
+  return stack.model.chat->render(tokenizer, messages, render);
+}
+
+void print_json(const EngineStack& stack, const Answer& answer) {
+  const UsageReport& usage = answer.usage;
+  nlohmann::ordered_json json = {
+      {"text", answer.text},
+      {"finish_reason", answer.reason == FinishReason::kStop ? "stop" : "length"},
+      {"seed", answer.seed},
+      {"usage",
+       {{"prompt_tokens", usage.prompt_tokens},
+        {"completion_tokens", usage.completion_tokens},
+        {"cached_tokens", usage.cached_tokens},
+        {"anchor_tokens", usage.anchor_tokens}}},
+      {"seconds", {{"prefill", usage.prefill_seconds}, {"decode", usage.decode_seconds}}},
+      {"model_digest", stack.model.digest},
+      {"anchor_digest", nullptr},
+      {"attention_mass", mass_json(usage.mass)}};
+  if (stack.anchor.artifact) json["anchor_digest"] = stack.anchor.artifact->digest;
+  fmt::print("{}\n", json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+}
+
+}  // namespace
+
+Result<int> cmd_complete(const CommandInput& input) {
+  const Settings& settings = input.settings;
+  std::string prompt;
+  if (input.positionals.empty() || input.positionals[0] == "-") {
+    FP_ASSIGN(prompt, read_stdin(kMaxPromptBytes));
+  } else {
+    prompt = input.positionals[0];
+  }
+  FP_ASSIGN(EngineStack stack, start_engine(settings, EngineUse::kOneConversation, {}));
+  GenerationRequest request;
+  request.id = "cmpl-cli";
+  FP_ASSIGN(request.prompt, prompt_spans(settings, stack, prompt));
+  request.sampling = sampling_from(settings);
+  request.max_tokens = static_cast<std::int32_t>(settings.integer("max-tokens"));
+  request.stop = settings.list("stop");
+  request.use_anchor = stack.anchor.artifact != nullptr;
+  const bool json = settings.flag("json");
+  InterruptScope interrupts;
+  const OnText show = [](std::string_view text) {
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    std::fflush(stdout);
+  };
+  FP_ASSIGN(const Answer answer,
+            generate(*stack.engine, std::move(request), json ? OnText() : show, interrupts.flag()));
+  if (json) {
+    print_json(stack, answer);
+  } else if (isatty(STDOUT_FILENO) != 0 || !answer.text.ends_with("\n")) {
+    fmt::print("\n");
+  }
+  return 0;
+}
+
+}  // namespace fieldprint::app

@@ -1,0 +1,34 @@
+// Which anchor a command serves: a compiled folder, or a text compiled on first use.
+#pragma once
+
+#include <string>
+
+#include "app/config/settings.h"
+#include "app/support/model_stack.h"
+
+namespace fieldprint::app {
+
+inline constexpr std::size_t kMaxAnchorTextBytes = std::size_t{1} << 20;
+
+struct ChosenAnchor {
+  AnchorBinding binding;  // no artifact: none is wanted
+  std::string folder;
+  bool compiled = false;  // just now, by this process
+};
+
+// The checks that need no model. Errors: option_conflict (--anchor with --anchor-text),
+// anchor_unsigned (an anchor is named without --insecure-anchors: this version cannot
+// verify signatures).
+Status check_anchor_settings(const Settings& settings);
+
+// Loads or compiles the anchor that the settings name. Compiling uses the runner's pages;
+// they are free again afterwards. Compiled texts are kept in
+// <state_dir>/anchors/<model digest>-<text digest>. Errors: those of load_anchor,
+// compile_anchor and save_anchor; anchor_model_mismatch.
+Result<ChosenAnchor> choose_anchor(const Settings& settings, const ModelStack& stack,
+                                   Runner& runner);
+
+// "joint", "gated psi..." as settings write it.
+const char* anchor_mode_name(AnchorMode mode);
+
+}  // namespace fieldprint::app

@@ -1,0 +1,81 @@
+#include "app/support/answer.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <memory>
+#include <variant>
+
+namespace fieldprint::app {
+namespace {
+
+using std::chrono::milliseconds;
+constexpr milliseconds kPoll{100};  // how soon an interrupt is noticed
+
+// Signal handlers reach only globals.
+std::atomic<bool> g_interrupted{false};
+struct sigaction g_old_action {};
+
+void on_interrupt(int) {
+  if (g_interrupted.exchange(true)) _exit(130);
+}
+
+}  // namespace
+
+Result<Answer> generate(Engine& engine, GenerationRequest request, const OnText& on_text,
+                        const std::atomic<bool>& cancel) {
+  FP_ASSIGN(const std::unique_ptr<Generation> generation, engine.submit(std::move(request)));
+  Answer answer;
+  bool cancelled = false;
+  while (true) {
+    if (cancel.load() && !cancelled) {
+      cancelled = true;
+      generation->cancel();
+    }
+    const std::optional<GenerationEvent> event = generation->next(kPoll);
+    if (!event) {
+      if (cancelled) return fail(ErrorKind::kCancelled, "cancelled", "interrupted");
+      continue;
+    }
+    if (const auto* delta = std::get_if<DeltaEvent>(&*event)) {
+      answer.text += delta->text;
+      if (on_text && !cancelled) on_text(delta->text);
+    } else if (const auto* choice = std::get_if<ChoiceDoneEvent>(&*event)) {
+      answer.reason = choice->reason;
+      answer.seed = choice->seed;
+    } else if (const auto* done = std::get_if<DoneEvent>(&*event)) {
+      answer.usage = done->usage;
+      return answer;
+    } else if (const auto* failed = std::get_if<FailedEvent>(&*event)) {
+      return tl::unexpected(failed->error);
+    }
+  }
+}
+
+SamplingParams sampling_from(const Settings& settings) {
+  SamplingParams params;
+  params.temperature = static_cast<float>(settings.number("temperature"));
+  params.top_k = static_cast<std::int32_t>(settings.integer("top-k"));
+  params.top_p = static_cast<float>(settings.number("top-p"));
+  params.min_p = static_cast<float>(settings.number("min-p"));
+  params.repetition_penalty = static_cast<float>(settings.number("repetition-penalty"));
+  const std::int64_t seed = settings.integer("seed");
+  if (seed >= 0) params.seed = static_cast<std::uint64_t>(seed);
+  return params;
+}
+
+InterruptScope::InterruptScope() {
+  g_interrupted = false;
+  struct sigaction action {};
+  action.sa_handler = on_interrupt;  // no SA_RESTART: a waiting read() must return
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGINT, &action, &g_old_action);
+}
+
+InterruptScope::~InterruptScope() { sigaction(SIGINT, &g_old_action, nullptr); }
+
+const std::atomic<bool>& InterruptScope::flag() const { return g_interrupted; }
+
+void InterruptScope::reset() { g_interrupted = false; }
+
+}  // namespace fieldprint::app

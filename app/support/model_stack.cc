@@ -1,0 +1,125 @@
+#include "app/support/model_stack.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <fstream>
+
+#include "app/support/anchor_source.h"
+#include "app/support/model_file.h"
+#include "app/support/paths.h"
+#include "runner/cpu/cpu_runner.h"
+
+namespace fieldprint::app {
+namespace {
+
+constexpr std::int64_t kPageSlack = 64;      // part-filled pages of one conversation's classes
+constexpr std::int64_t kServedContexts = 4;  // full contexts a server's pool holds by default
+
+EngineOptions engine_options(const Settings& settings, const KvBudget& budget, EngineUse use) {
+  EngineOptions options;
+  options.context_length = budget.context_length;
+  options.prefill_chunk = static_cast<std::int32_t>(settings.integer("prefill-chunk"));
+  options.prefix_cache = settings.flag("prefix-cache");
+  if (use == EngineUse::kOneConversation) {
+    options.max_sequences = 1;
+    return options;
+  }
+  options.max_sequences = static_cast<std::int32_t>(settings.integer("max-sequences"));
+  options.max_queue = static_cast<std::int32_t>(settings.integer("max-queue"));
+  options.mixed_prefill_chunk = static_cast<std::int32_t>(settings.integer("mixed-prefill-chunk"));
+  return options;
+}
+
+}  // namespace
+
+Result<ModelStack> open_model(const Settings& settings) {
+  ModelStack stack;
+  FP_ASSIGN(stack.path, choose_model(settings));
+  FP_ASSIGN(stack.model, load_model(stack.path));
+  FP_ASSIGN(stack.tokenizer, Tokenizer::load(stack.path));
+  if (!stack.tokenizer->chat_template().empty()) {
+    FP_ASSIGN(stack.chat, ChatTemplate::create(stack.tokenizer->chat_template()));
+  }
+  const DigestTrust trust =
+      settings.flag("verify-model") ? DigestTrust::kHash : DigestTrust::kCached;
+  FP_ASSIGN(stack.digest, model_digest(stack.path, cache_dir(settings), trust));
+  return stack;
+}
+
+Result<std::unique_ptr<Runner>> make_runner(const Settings& settings, const ModelStack& stack,
+                                            const RunnerSize& size, const PercentDone& progress) {
+  CpuRunnerOptions options;
+  options.threads = size.threads;
+  options.kv_tokens = size.kv_tokens;
+  options.max_step_tokens = size.max_step_tokens;
+  options.profile = settings.text("numeric-profile") == "invariant" ? NumericProfile::kInvariant
+                                                                    : NumericProfile::kFast;
+  options.kv_dtype = settings.text("kv-dtype") == "f32" ? KvDtype::kF32 : KvDtype::kBf16;
+  if (progress) options.progress = [&](double share) { progress(static_cast<int>(share * 100)); };
+  return make_cpu_runner(stack.model, options);
+}
+
+std::int64_t kv_bytes_per_token(const ModelConfig& config, const std::string& kv_dtype) {
+  const std::int64_t element = kv_dtype == "f32" ? 4 : 2;
+  return 2 * element * config.layers * config.kv_heads * config.head_dim;
+}
+
+KvBudget plan_kv(const Settings& settings, const ModelConfig& config, std::int32_t conversations,
+                 std::int64_t available_bytes) {
+  KvBudget budget;
+  const auto context = static_cast<std::int32_t>(settings.integer("context-length"));
+  budget.context_length = context > 0 ? context : config.context_train;
+  budget.kv_tokens = settings.integer("kv-tokens");
+  if (budget.kv_tokens == 0) {
+    const std::int64_t contexts = std::min<std::int64_t>(conversations, kServedContexts);
+    budget.kv_tokens = contexts * (budget.context_length + kPageSlack);
+    const std::int64_t fitting =
+        available_bytes / 4 / kv_bytes_per_token(config, settings.text("kv-dtype"));
+    if (available_bytes > 0) budget.kv_tokens = std::min(budget.kv_tokens, fitting);
+    budget.kv_tokens = std::max<std::int64_t>(budget.kv_tokens, 2 * kPageSlack);
+  }
+  // A context that the pool cannot hold would fail late; without an explicit wish it is
+  // lowered now, where the banner can say so.
+  const std::int64_t most = std::max<std::int64_t>(budget.kv_tokens - kPageSlack, kPageSlack);
+  if (context == 0 && budget.context_length > most) {
+    budget.context_length = static_cast<std::int32_t>(most);
+    budget.context_lowered = true;
+  }
+  return budget;
+}
+
+std::int64_t available_memory() {
+  std::ifstream file("/proc/meminfo");
+  for (std::string line; std::getline(file, line);) {
+    long long kilobytes = 0;
+    if (std::sscanf(line.c_str(), "MemAvailable: %lld kB", &kilobytes) == 1)
+      return kilobytes * 1024;
+  }
+  return 0;
+}
+
+Result<EngineStack> start_engine(const Settings& settings, EngineUse use,
+                                 const PercentDone& progress) {
+  EngineStack stack;
+  FP_TRY(check_anchor_settings(settings));
+  FP_ASSIGN(stack.model, open_model(settings));
+  const std::int32_t conversations =
+      use == EngineUse::kServer ? static_cast<std::int32_t>(settings.integer("max-sequences")) : 1;
+  stack.budget = plan_kv(settings, stack.model.model->config, conversations, available_memory());
+  RunnerSize size;
+  size.threads = static_cast<int>(settings.integer("threads"));
+  size.kv_tokens = stack.budget.kv_tokens;
+  size.max_step_tokens = static_cast<std::int32_t>(
+      std::max<std::int64_t>(settings.integer("prefill-chunk"), conversations));
+  FP_ASSIGN(std::unique_ptr<Runner> runner, make_runner(settings, stack.model, size, progress));
+  FP_ASSIGN(ChosenAnchor anchor, choose_anchor(settings, stack.model, *runner));
+  stack.anchor = std::move(anchor.binding);
+  stack.anchor_source = std::move(anchor.folder);
+  stack.anchor_compiled = anchor.compiled;
+  FP_ASSIGN(stack.engine,
+            Engine::create(std::move(runner), *stack.model.tokenizer,
+                           engine_options(settings, stack.budget, use), stack.anchor));
+  return stack;
+}
+
+}  // namespace fieldprint::app
