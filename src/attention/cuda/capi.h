@@ -1,0 +1,137 @@
+/* C ABI of PagedFieldprintAttention on CUDA (Hopper, sm_90a).
+ *
+ * All pointers inside structs are device pointers unless said otherwise; the caller owns
+ * them. Nothing here allocates or synchronises. Every call checks its arguments before
+ * it launches anything and names what it refuses. fp_attn_plan and fp_attn_decode may be
+ * captured in a CUDA graph; the plan reads lengths on the device only.
+ *
+ * Thread rule: a workspace belongs to one stream at a time; otherwise reentrant.
+ *
+ * Mathematics: attention/reference.h. K and V pools are separate, bf16, laid out
+ * [page][kv_head][row][head_dim]. Page-table entries are packed as
+ * page << 9 | class << 6 | (rows - 1); a page may be partially filled anywhere in a
+ * sequence, and what lies in its other rows (NaN included) never matters.
+ */
+#ifndef FIELDPRINT_ATTENTION_CUDA_CAPI_H_
+#define FIELDPRINT_ATTENTION_CUDA_CAPI_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Stable values. */
+typedef enum fp_attn_status {
+  FP_ATTN_OK = 0,
+  FP_ATTN_UNSUPPORTED_HEAD_DIM = 1,  /* not 64 or 128 */
+  FP_ATTN_UNSUPPORTED_PAGE_SIZE = 2, /* not 16, 32 or 64 */
+  FP_ATTN_UNSUPPORTED_GROUP = 3,     /* query heads per KV head: not a whole number in 1..8 */
+  FP_ATTN_BATCH_TOO_LARGE = 4,       /* more than 1024 sequences, or than the workspace's limit */
+  FP_ATTN_TOO_MANY_ANCHOR_ROWS = 5,  /* anchor tables wider than 512 row slots */
+  FP_ATTN_MISALIGNED_POINTER = 6,    /* pools, q, o: 16 bytes; workspace: 256; the rest: 4 */
+  FP_ATTN_NULL_POINTER = 7,
+  FP_ATTN_BAD_SHAPE = 8,             /* a negative or zero size, or a pool over 2^31 rows */
+  FP_ATTN_WORKSPACE_TOO_SMALL = 9,
+  FP_ATTN_BAD_SCALE = 10,            /* softmax scale not finite and positive */
+  FP_ATTN_NO_DEVICE = 11,            /* no CUDA driver or device */
+  FP_ATTN_UNSUPPORTED_DEVICE = 12,   /* not compute capability 9.0 */
+  FP_ATTN_CUDA_ERROR = 13            /* the runtime refused; see cudaGetLastError */
+} fp_attn_status;
+
+/* Stable snake_case name, e.g. "unsupported_head_dim". */
+const char* fp_attn_status_name(fp_attn_status status);
+
+typedef struct fp_attn_shape {
+  int32_t head_dim;
+  int32_t q_heads;
+  int32_t kv_heads;
+  int32_t page_rows;
+} fp_attn_shape;
+
+/* One layer's pool with its copy-engine descriptors. A host object; copy freely. */
+typedef struct fp_attn_pool {
+  uint64_t k_map[16]; /* opaque; copied to an aligned place before use */
+  uint64_t v_map[16];
+  const void* k;
+  const void* v;
+  fp_attn_shape shape;
+  int32_t pages;
+} fp_attn_pool;
+
+fp_attn_status fp_attn_make_pool(const fp_attn_shape* shape, const void* k, const void* v,
+                                 int32_t pages, fp_attn_pool* pool);
+
+/* Upper bounds that fix the workspace's size. */
+typedef struct fp_attn_limits {
+  int32_t max_batch;       /* sequences in a step, 1..1024 */
+  int32_t max_total_pages; /* context pages of a step, summed over its sequences */
+} fp_attn_limits;
+
+size_t fp_attn_workspace_bytes(const fp_attn_shape* shape, const fp_attn_limits* limits);
+
+typedef struct fp_attn_workspace {
+  void* data; /* 256-byte aligned */
+  size_t bytes;
+  fp_attn_limits limits;
+} fp_attn_workspace;
+
+/* The step's page tables. Sequences' query tokens come last: every row is visible. */
+typedef struct fp_attn_tables {
+  const uint32_t* pages;       /* [batch][page_stride] */
+  const int32_t* page_counts;  /* [batch], 0 = no context */
+  int32_t page_stride;
+  int32_t batch;
+  const int32_t* anchor_ids;         /* [batch], -1 = none; NULL = no sequence has one */
+  const uint32_t* anchor_pages;      /* [anchors][anchor_stride] */
+  const int32_t* anchor_page_counts; /* [anchors] */
+  int32_t anchor_stride;
+  int32_t anchors;
+} fp_attn_tables;
+
+/* One layer of one step. */
+typedef struct fp_attn_decode_args {
+  const void* q;        /* bf16 [batch][q_heads][head_dim] */
+  float scale;          /* usually 1 / sqrt(head_dim) */
+  const float* beta;    /* [anchors][kv_heads][512] by row slot, -inf = absent; NULL = 0 */
+  const uint8_t* modes; /* [anchors] AnchorMode; NULL = joint */
+  const float* gamma;   /* [anchors][q_heads]; needed when modes is given */
+  const float* psi;     /* [anchors]; needed when modes is given */
+  void* o;              /* bf16 [batch][q_heads][head_dim] */
+  float* lse_context;   /* [batch][q_heads], natural log, -inf when empty; NULL = not wanted */
+  float* lse_anchor;
+  float* lse_joint;
+  float* mass;          /* [batch][q_heads][8], sums to 1 (0 without rows); NULL = not wanted */
+} fp_attn_decode_args;
+
+/* Bits of the status word, the first 32 bits of the workspace: what the device found
+ * wrong with a step's tables.
+ * Any bit makes every output of the step NaN. */
+enum {
+  FP_ATTN_TABLE_BAD_PAGE_COUNT = 1,
+  FP_ATTN_TABLE_BAD_ANCHOR = 2,
+  FP_ATTN_TABLE_TOO_MANY_PAGES = 4,
+  FP_ATTN_TABLE_BAD_PAGE_ID = 8
+};
+
+/* Builds the step's work lists. `stream` is a cudaStream_t. Once per step. */
+fp_attn_status fp_attn_plan(const fp_attn_shape* shape, const fp_attn_tables* tables,
+                            const fp_attn_workspace* workspace, void* stream);
+
+/* Attention of one layer, after fp_attn_plan with the same tables and workspace. */
+fp_attn_status fp_attn_decode(const fp_attn_pool* pool, const fp_attn_tables* tables,
+                              const fp_attn_workspace* workspace, const fp_attn_decode_args* args,
+                              void* stream);
+
+/* Reads all context pages and nothing else, for measuring. engine 0: plain loads;
+ * 1: the decode kernel's own loads without its arithmetic (after fp_attn_plan). */
+fp_attn_status fp_attn_read_pages(const fp_attn_pool* pool, const fp_attn_tables* tables,
+                                  const fp_attn_workspace* workspace, int32_t engine,
+                                  void* stream);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* FIELDPRINT_ATTENTION_CUDA_CAPI_H_ */

@@ -1,0 +1,137 @@
+// What the decode kernels share: limits, the device-side plan and kernel arguments.
+//
+// Vocabulary
+//   slab     16 KV rows, the unit of one matrix instruction and one bulk copy
+//   chunk    128 row slots (8 slabs), what one warp reduces
+//   leaf     512 row slots (4 chunks) at an absolute place in a sequence's page table;
+//            its partial result never depends on other leaves or sequences
+//   partial  unnormalised output O, reference exponent m (log2), sums l per class
+//   column   one (sequence, query head) pair; 8 columns share a matrix instruction
+#pragma once
+
+#include <cuda.h>
+
+#include <cstdint>
+
+namespace fieldprint::cuda {
+
+inline constexpr int kSlabRows = 16;
+inline constexpr int kChunkSlabs = 8;
+inline constexpr int kChunkSlots = kSlabRows * kChunkSlabs;
+inline constexpr int kWarps = 4;
+inline constexpr int kLeafSlots = kChunkSlots * kWarps;
+inline constexpr int kColumns = 8;
+inline constexpr int kClasses = 8;
+inline constexpr int kMaxAnchorSlots = 512;
+inline constexpr int kMaxAnchorChunks = kMaxAnchorSlots / kChunkSlots;
+inline constexpr int kMaxBatch = 1024;
+inline constexpr int kMaxGroup = kColumns;
+// Column groups an anchor item carries at most: its rows are loaded once for them.
+inline constexpr int kAnchorColumnGroups = 8;
+
+// Reference exponent of a state without rows. Finite, so that differences never give NaN.
+inline constexpr float kNoReference = -1e30F;
+inline constexpr float kLog2E = 1.4426950408889634F;
+inline constexpr float kLn2 = 0.6931471805599453F;
+
+enum PlanStatusBits : std::uint32_t {
+  kPlanBadPageCount = 1,   // negative, or more than the page table's stride
+  kPlanBadAnchor = 2,      // anchor id or anchor page count out of range
+  kPlanTooManyPages = 4,   // more pages than the workspace was sized for
+  kPlanBadPageId = 8,      // a page id outside the pool
+};
+
+// Written by the planner, read by every launch of the step. A launch's last CTA sets
+// ticket and finished back to 0.
+struct PlanHeader {
+  std::uint32_t status;
+  std::int32_t leaf_items;    // entries of leaf_list
+  std::int32_t anchor_items;  // entries of anchor_list
+  std::uint32_t ticket;
+  std::uint32_t finished;  // CTAs without further work
+};
+
+// One leaf of one sequence, for every KV head.
+struct LeafItem {
+  std::int32_t sequence;
+  std::int32_t first_page;  // in the sequence's page table
+  std::int32_t pages;
+  std::int32_t partial;
+};
+
+// One chunk of one anchor, for up to kAnchorColumnGroups column groups.
+struct AnchorItem {
+  std::int32_t anchor;
+  std::int32_t chunk_and_pages;  // chunk | pages in the chunk << 8
+  std::int32_t first;            // in sorted_sequences
+  std::int32_t sequences;
+};
+
+// Device pointers into the caller's workspace.
+struct PlanView {
+  PlanHeader* header;
+  std::int32_t* partial_base;      // [batch] first partial of a sequence: anchor chunks, then leaves
+  std::int32_t* anchor_partials;   // [batch]
+  std::int32_t* partial_count;     // [batch]
+  std::int32_t* sorted_sequences;  // [batch] by anchor; those without an anchor are absent
+  LeafItem* leaf_list;
+  AnchorItem* anchor_list;
+  float* partial_m;  // [partial][kv_head][columns]
+  float* partial_l;  // [partial][kv_head][columns][8]
+  float* partial_o;  // [partial][kv_head][head_dim][columns]
+  std::int32_t max_leaves;
+};
+
+// Page tables of one step; entries are packed as pack_page_entry() says.
+struct TableView {
+  const std::uint32_t* pages;       // [batch][page_stride]
+  const std::int32_t* page_counts;  // [batch]
+  std::int32_t page_stride;
+  std::int32_t batch;
+  const std::int32_t* anchor_ids;           // [batch], -1 = none; nullptr = none at all
+  const std::uint32_t* anchor_pages;        // [anchors][anchor_stride]
+  const std::int32_t* anchor_page_counts;   // [anchors]
+  std::int32_t anchor_stride;
+  std::int32_t anchors;
+};
+
+struct ShapeView {
+  std::int32_t q_heads;
+  std::int32_t kv_heads;
+  std::int32_t group;               // q_heads / kv_heads
+  std::int32_t columns;             // 4 or 8: group rounded up, the width of partials
+  std::int32_t log2_slabs_per_page;
+  std::int32_t page_count;          // pages in the pool
+};
+
+struct PlannerArgs {
+  TableView table;
+  ShapeView shape;
+  PlanView plan;
+};
+
+struct DecodeArgs {
+  TableView table;
+  ShapeView shape;
+  PlanView plan;
+  const void* q;      // bf16 [batch][q_heads][head_dim]
+  const float* beta;  // [anchors][kv_heads][512], natural log; nullptr = 0
+  float scale_log2;   // softmax scale * log2(e)
+  float inv_scale;    // 1 / softmax scale
+};
+
+struct CombineArgs {
+  TableView table;
+  ShapeView shape;
+  PlanView plan;
+  const std::uint8_t* modes;  // [anchors] AnchorMode; nullptr = joint
+  const float* gamma;         // [anchors][q_heads]
+  const float* psi;           // [anchors]
+  void* o;                    // bf16 [batch][q_heads][head_dim]
+  float* lse_context;         // [batch][q_heads]; any of the next four may be nullptr
+  float* lse_anchor;
+  float* lse_joint;
+  float* mass;                // [batch][q_heads][8]
+};
+
+}  // namespace fieldprint::cuda

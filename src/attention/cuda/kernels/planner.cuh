@@ -1,0 +1,189 @@
+// The planner: one CTA that turns page counts into work lists, so that no host ever
+// needs to know a sequence's length and a step can be replayed as a CUDA graph.
+//
+// Runs once per step; every layer's decode launch reads the same lists. Deterministic.
+// Work order never changes results (every item writes its own partial), only time.
+#pragma once
+
+#include "attention/cuda/kernels/params.cuh"
+
+namespace fieldprint::cuda {
+
+inline constexpr int kPlannerThreads = 1024;
+
+// Inclusive prefix sums of `value` over the CTA's threads. `scratch` holds 32 words.
+__device__ __forceinline__ int inclusive_scan(int value, int* scratch) {
+  const int lane = threadIdx.x & 31;
+  const int warp = threadIdx.x >> 5;
+  for (int step = 1; step < 32; step *= 2) {
+    const int other = __shfl_up_sync(~0U, value, step);
+    if (lane >= step) value += other;
+  }
+  __syncthreads();
+  if (lane == 31) scratch[warp] = value;
+  __syncthreads();
+  if (warp == 0) {
+    int sum = scratch[lane];
+    for (int step = 1; step < 32; step *= 2) {
+      const int other = __shfl_up_sync(~0U, sum, step);
+      if (lane >= step) sum += other;
+    }
+    scratch[lane] = sum;
+  }
+  __syncthreads();
+  return value + (warp == 0 ? 0 : scratch[warp - 1]);
+}
+
+// The first index whose inclusive sum is greater than `x`.
+__device__ __forceinline__ int owner_of(const int* inclusive, int count, int x) {
+  int low = 0;
+  int high = count - 1;
+  while (low < high) {
+    const int middle = (low + high) / 2;
+    if (inclusive[middle] > x) {
+      high = middle;
+    } else {
+      low = middle + 1;
+    }
+  }
+  return low;
+}
+
+struct PlannerShared {
+  int scratch[32];
+  int anchor[kMaxBatch];
+  int full[kMaxBatch];    // inclusive sums of full leaves
+  int tail[kMaxBatch];    // inclusive sums of last, shorter leaves
+  int chunks[kMaxBatch];  // inclusive sums of anchor chunks of group leaders
+  int base[kMaxBatch];
+  int pages[kMaxBatch];
+  std::uint32_t status;
+};
+
+// What thread i knows about sequence i.
+struct PlannedSequence {
+  int pages = 0;
+  int anchor = -1;
+  int anchor_chunks = 0;
+};
+
+__device__ __forceinline__ PlannedSequence inspect_sequence(const PlannerArgs& args, int i,
+                                                            std::uint32_t* status) {
+  PlannedSequence s;
+  const TableView& table = args.table;
+  if (i >= table.batch) return s;
+  s.pages = table.page_counts[i];
+  if (s.pages < 0 || s.pages > table.page_stride) {
+    atomicOr(status, kPlanBadPageCount);
+    s.pages = 0;
+  }
+  if (table.anchor_ids == nullptr) return s;
+  s.anchor = table.anchor_ids[i];
+  if (s.anchor < 0) return s;
+  const int anchor_pages = s.anchor < table.anchors ? table.anchor_page_counts[s.anchor] : -1;
+  if (anchor_pages < 0 || anchor_pages > table.anchor_stride) {
+    atomicOr(status, kPlanBadAnchor);
+    s.anchor = -1;
+    return s;
+  }
+  const int pages_per_chunk = kChunkSlabs >> args.shape.log2_slabs_per_page;
+  s.anchor_chunks = (anchor_pages + pages_per_chunk - 1) / pages_per_chunk;
+  if (s.anchor_chunks == 0) s.anchor = -1;
+  return s;
+}
+
+// Sorts the sequences by anchor and lists one item per (anchor, chunk, group of
+// sequences). Returns the number of items.
+__device__ __forceinline__ int plan_anchors(const PlannerArgs& args, PlannerShared& shared,
+                                            const PlannedSequence& mine) {
+  const int i = threadIdx.x;
+  const int batch = args.table.batch;
+  int before = 0;  // sequences with a smaller anchor id
+  int rank = 0;    // earlier sequences with mine
+  int total = 0;   // all sequences with mine
+  if (mine.anchor >= 0) {
+    for (int j = 0; j < batch; ++j) {
+      const int other = shared.anchor[j];
+      before += other >= 0 && other < mine.anchor;
+      total += other == mine.anchor;
+      rank += other == mine.anchor && j < i;
+    }
+    args.plan.sorted_sequences[before + rank] = i;
+  }
+  const int per_group = kAnchorColumnGroups * (kColumns / args.shape.group);
+  const bool leads = mine.anchor >= 0 && rank % per_group == 0;
+  const int inclusive = inclusive_scan(leads ? mine.anchor_chunks : 0, shared.scratch);
+  if (leads) {
+    const int pages_per_chunk = kChunkSlabs >> args.shape.log2_slabs_per_page;
+    const int anchor_pages = args.table.anchor_page_counts[mine.anchor];
+    const int sequences = total - rank < per_group ? total - rank : per_group;
+    for (int c = 0; c < mine.anchor_chunks; ++c) {
+      const int left = anchor_pages - c * pages_per_chunk;
+      const int pages = left < pages_per_chunk ? left : pages_per_chunk;
+      args.plan.anchor_list[inclusive - mine.anchor_chunks + c] =
+          AnchorItem{mine.anchor, c | (pages << 8), before + rank, sequences};
+    }
+  }
+  if (i == kPlannerThreads - 1) shared.chunks[0] = inclusive;
+  __syncthreads();
+  return shared.chunks[0];
+}
+
+// Lists the context leaves: the full ones first, then the shorter last ones.
+__device__ __forceinline__ void plan_leaves(const PlannerArgs& args, const PlannerShared& shared,
+                                            int full_total, int tail_total) {
+  const int batch = args.table.batch;
+  const int pages_per_leaf = (kLeafSlots / kSlabRows) >> args.shape.log2_slabs_per_page;
+  for (int e = threadIdx.x; e < full_total + tail_total; e += kPlannerThreads) {
+    int sequence;
+    int leaf;
+    if (e < full_total) {
+      sequence = owner_of(shared.full, batch, e);
+      leaf = e - (sequence == 0 ? 0 : shared.full[sequence - 1]);
+    } else {
+      sequence = owner_of(shared.tail, batch, e - full_total);
+      leaf = shared.pages[sequence] / pages_per_leaf;
+    }
+    const int first = leaf * pages_per_leaf;
+    const int left = shared.pages[sequence] - first;
+    args.plan.leaf_list[e] = LeafItem{sequence, first, left < pages_per_leaf ? left : pages_per_leaf,
+                                      shared.base[sequence] + leaf};
+  }
+}
+
+__global__ void __launch_bounds__(kPlannerThreads) plan_kernel(const PlannerArgs args) {
+  __shared__ PlannerShared shared;
+  const int i = threadIdx.x;
+  if (i == 0) shared.status = 0;
+  __syncthreads();
+  const PlannedSequence mine = inspect_sequence(args, i, &shared.status);
+  shared.anchor[i] = mine.anchor;
+  shared.pages[i] = mine.pages;
+  const int pages_per_leaf = (kLeafSlots / kSlabRows) >> args.shape.log2_slabs_per_page;
+  const int full = mine.pages / pages_per_leaf;
+  const int tail = mine.pages % pages_per_leaf != 0 ? 1 : 0;
+  const int parts = mine.anchor_chunks + full + tail;
+  shared.full[i] = inclusive_scan(full, shared.scratch);
+  shared.tail[i] = inclusive_scan(tail, shared.scratch);
+  const int base = inclusive_scan(parts, shared.scratch) - parts;
+  shared.base[i] = base + mine.anchor_chunks;
+  if (i < args.table.batch) {
+    args.plan.partial_base[i] = base;
+    args.plan.anchor_partials[i] = mine.anchor_chunks;
+    args.plan.partial_count[i] = parts;
+  }
+  const int anchor_items = plan_anchors(args, shared, mine);
+  const int full_total = shared.full[kPlannerThreads - 1];
+  const int tail_total = shared.tail[kPlannerThreads - 1];
+  if (i == 0 && full_total + tail_total > args.plan.max_leaves) shared.status |= kPlanTooManyPages;
+  __syncthreads();
+  // A plan with an error has no work; the combine kernel answers NaN, loudly.
+  const std::uint32_t status = shared.status;
+  if (status == 0) plan_leaves(args, shared, full_total, tail_total);
+  if (i == 0) {
+    *args.plan.header = PlanHeader{status, status == 0 ? full_total + tail_total : 0,
+                                   status == 0 ? anchor_items : 0, 0, 0};
+  }
+}
+
+}  // namespace fieldprint::cuda

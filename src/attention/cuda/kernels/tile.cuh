@@ -1,0 +1,193 @@
+// One warp's work on one slab: 16 KV rows against 8 columns (query heads).
+//
+// Rows are the M side of mma.sync.m16n8k16 and columns the N side ("swap A/B"):
+//   S (16 rows x 8 columns) = K Q^T        O^T (head_dim x 8 columns) += V^T P
+// Thread (g = lane / 4, t = lane % 4) holds rows g and g + 8 of S and columns 2t, 2t + 1
+// of both. A column's result depends on that column and the rows only, never on its
+// neighbours: the rescaling decision is taken per column.
+//
+// Shared memory of a slab: K, then V; each [head_dim / 64][16 rows][128 bytes] with the
+// 128-byte swizzle of the copy engine (16-byte part p of row r lies at p ^ (r % 8)).
+#pragma once
+
+#include "attention/cuda/kernels/params.cuh"
+#include "attention/cuda/kernels/ptx.cuh"
+
+namespace fieldprint::cuda {
+
+template <int kDim>
+inline constexpr int kSlabBytes = kSlabRows * kDim * 2;  // K or V
+
+inline constexpr int kHalfBytes = kSlabRows * 128;
+
+// P may reach 2^kRescaleSlack before the reference exponent is raised.
+inline constexpr float kRescaleSlack = 8.0F;
+
+// Running state of 8 columns. m and l are those of this thread's two columns; l is
+// this thread's share and belongs to the current class only.
+template <int kDim>
+struct TileState {
+  float o[kDim / 16][4];
+  float m[2];
+  float l[2];
+
+  __device__ __forceinline__ void clear() {
+#pragma unroll
+    for (auto& tile : o) {
+#pragma unroll
+      for (float& x : tile) x = 0.0F;
+    }
+    m[0] = m[1] = kNoReference;
+    l[0] = l[1] = 0.0F;
+  }
+};
+
+template <int kDim>
+using QueryFragment = std::uint32_t[kDim / 16][2];
+
+// Column g's query as the B operand; zeros when `q` is null.
+template <int kDim>
+__device__ __forceinline__ void load_query(QueryFragment<kDim>& fragment, const void* q) {
+  const int t = threadIdx.x & 3;
+  const auto* words = static_cast<const std::uint32_t*>(q);
+#pragma unroll
+  for (int k = 0; k < kDim / 16; ++k) {
+    fragment[k][0] = q == nullptr ? 0U : __ldg(words + k * 8 + t);
+    fragment[k][1] = q == nullptr ? 0U : __ldg(words + k * 8 + t + 4);
+  }
+}
+
+// Raw scores: s = init + K Q^T; init_low for row g, init_high for row g + 8.
+template <int kDim>
+__device__ __forceinline__ void score_slab(float (&s)[4], std::uint32_t k_slab,
+                                           const QueryFragment<kDim>& q, float init_low,
+                                           float init_high) {
+  const int lane = threadIdx.x & 31;
+  const std::uint32_t row = (lane & 7) + ((lane >> 3) & 1) * 8;
+  const std::uint32_t base = k_slab + row * 128;
+  float odd[4] = {0.0F, 0.0F, 0.0F, 0.0F};
+  s[0] = s[1] = init_low;
+  s[2] = s[3] = init_high;
+#pragma unroll
+  for (int k = 0; k < kDim / 16; ++k) {
+    std::uint32_t a[4];
+    const std::uint32_t part = (k % 4) * 2 + (lane >> 4);
+    ldmatrix_x4(a, base + (k / 4) * kHalfBytes + ((part ^ (lane & 7)) << 4));
+    // Two chains, so that one multiply does not wait for the one before.
+    mma_16x8x16(k % 2 == 0 ? s : odd, a, q[k][0], q[k][1]);
+  }
+#pragma unroll
+  for (int i = 0; i < 4; ++i) s[i] += odd[i];
+}
+
+// O^T += V^T P. Rows from `valid` on may hold NaN, so their bits are cleared.
+template <int kDim>
+__device__ __forceinline__ void accumulate_slab(TileState<kDim>& state, std::uint32_t v_slab,
+                                                std::uint32_t p_low, std::uint32_t p_high,
+                                                int valid) {
+  const int lane = threadIdx.x & 31;
+  const int t = lane & 3;
+  const std::uint32_t row = (lane & 7) + (lane >> 4) * 8;
+  const std::uint32_t base = v_slab + row * 128;
+  const auto keep = [valid](int first) {  // mask for rows first, first + 1
+    return (first < valid ? 0xFFFFU : 0U) | (first + 1 < valid ? 0xFFFF0000U : 0U);
+  };
+  const std::uint32_t keep_low = keep(2 * t);
+  const std::uint32_t keep_high = keep(2 * t + 8);
+#pragma unroll
+  for (int d = 0; d < kDim / 16; ++d) {
+    std::uint32_t a[4];
+    const std::uint32_t part = (d % 4) * 2 + ((lane >> 3) & 1);
+    ldmatrix_x4_trans(a, base + (d / 4) * kHalfBytes + ((part ^ (lane & 7)) << 4));
+    a[0] &= keep_low;
+    a[1] &= keep_low;
+    a[2] &= keep_high;
+    a[3] &= keep_high;
+    mma_16x8x16(state.o[d], a, p_low, p_high);
+  }
+}
+
+// Raises the reference exponents of the columns that need it; `high` is each
+// column's largest score among this thread's rows.
+template <int kDim>
+__device__ __forceinline__ void raise_reference(TileState<kDim>& state, float (&high)[2]) {
+#pragma unroll
+  for (int c = 0; c < 2; ++c) {
+    for (int step = 4; step < 32; step *= 2) {
+      high[c] = fmaxf(high[c], __shfl_xor_sync(~0U, high[c], step));
+    }
+    const float m = high[c] > state.m[c] + kRescaleSlack ? high[c] : state.m[c];
+    const float factor = exp2_fast(state.m[c] - m);
+    state.m[c] = m;
+    state.l[c] *= factor;
+#pragma unroll
+    for (int d = 0; d < kDim / 16; ++d) {
+      state.o[d][c] *= factor;
+      state.o[d][c + 2] *= factor;
+    }
+  }
+}
+
+// Adds one slab to the state. beta_low/high: the rows' biases divided by the scale.
+template <int kDim>
+__device__ __forceinline__ void add_slab(TileState<kDim>& state, std::uint32_t slab,
+                                         const QueryFragment<kDim>& q, float scale_log2,
+                                         float init_low, float init_high, int valid) {
+  const int g = (threadIdx.x & 31) >> 2;
+  float s[4];
+  score_slab<kDim>(s, slab, q, init_low, init_high);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const bool present = g + (i / 2) * 8 < valid;
+    s[i] = present ? s[i] * scale_log2 : __int_as_float(0xFF800000);
+  }
+  float high[2] = {fmaxf(s[0], s[2]), fmaxf(s[1], s[3])};
+  const bool grows =
+      high[0] > state.m[0] + kRescaleSlack || high[1] > state.m[1] + kRescaleSlack;
+  if (__any_sync(~0U, grows)) raise_reference(state, high);
+  const float p0 = exp2_fast(s[0] - state.m[0]);
+  const float p1 = exp2_fast(s[1] - state.m[1]);
+  const float p2 = exp2_fast(s[2] - state.m[0]);
+  const float p3 = exp2_fast(s[3] - state.m[1]);
+  state.l[0] += p0 + p2;
+  state.l[1] += p1 + p3;
+  const std::uint32_t p_low = transpose_8x8(pack_bf16(p0, p1));
+  const std::uint32_t p_high = transpose_8x8(pack_bf16(p2, p3));
+  accumulate_slab(state, slab + kSlabBytes<kDim>, p_low, p_high, valid);
+}
+
+// Softmax sums per class and column of one warp, in shared memory. A class's sum is
+// relative to the reference exponent at its last flush, stored beside it.
+struct ClassSums {
+  float l[kClasses][kColumns];
+  float m[kClasses][kColumns];
+};
+
+__device__ __forceinline__ void clear_class_sums(ClassSums& sums) {
+  for (int i = threadIdx.x & 31; i < kClasses * kColumns; i += 32) {
+    (&sums.l[0][0])[i] = 0.0F;
+    (&sums.m[0][0])[i] = kNoReference;
+  }
+  __syncwarp();
+}
+
+// Moves the running sums to class `cls`. Called when the class changes and at the end.
+template <int kDim>
+__device__ __forceinline__ void flush_class(TileState<kDim>& state, ClassSums& sums, int cls) {
+  const int lane = threadIdx.x & 31;
+#pragma unroll
+  for (int c = 0; c < 2; ++c) {
+    float l = state.l[c];
+    for (int step = 4; step < 32; step *= 2) l += __shfl_xor_sync(~0U, l, step);
+    state.l[c] = 0.0F;
+    if (lane < 4) {
+      const int column = 2 * lane + c;
+      sums.l[cls][column] =
+          sums.l[cls][column] * exp2_fast(sums.m[cls][column] - state.m[c]) + l;
+      sums.m[cls][column] = state.m[c];
+    }
+  }
+  __syncwarp();
+}
+
+}  // namespace fieldprint::cuda

@@ -1,0 +1,107 @@
+// Work of a decode CTA: from a ticket number to the pages one warp has to read.
+//
+// Three steps, so that each memory latency hides behind the item before:
+// describe (list entry), fetch (page-table entry of this lane), resolve (masks).
+#pragma once
+
+#include "attention/cuda/kernels/params.cuh"
+
+namespace fieldprint::cuda {
+
+enum class WorkKind : int { kNone, kLeaf, kAnchor };
+
+// Tickets 0..total-1: anchor items spread evenly among leaves, because their arithmetic
+// overlaps with the leaves' memory traffic. Neighbours differ in the KV head only.
+struct Agenda {
+  int leaves;   // leaf items x KV heads
+  int anchors;  // anchor items x KV heads
+  int stride;   // every stride-th ticket is an anchor item, while they last
+
+  __device__ __forceinline__ Agenda(const PlanHeader& header, int kv_heads)
+      : leaves(header.leaf_items * kv_heads), anchors(header.anchor_items * kv_heads) {
+    stride = anchors == 0 ? 1 : (leaves + anchors) / anchors;
+  }
+};
+
+struct Work {
+  WorkKind kind = WorkKind::kNone;
+  int kv_head = 0;
+  int4 item;            // LeafItem or AnchorItem
+  std::uint32_t entry;  // this lane's page-table entry
+  bool fetched = false;
+  bool resolved = false;
+  // After resolve(): lane i (0..7) speaks of slab i of the warp's chunk.
+  std::int32_t row = 0;      // first row of the slab in the pool's [page][head][row] order
+  int valid = 0;             // rows present, 0..16
+  int cls = 0;
+  std::uint32_t slabs = 0;   // bit i: slab i has rows
+  std::uint32_t unissued = 0;  // slabs this warp must still load
+
+  __device__ __forceinline__ void describe(const DecodeArgs& args, const Agenda& agenda,
+                                           int ticket) {
+    fetched = resolved = false;
+    kind = WorkKind::kNone;
+    if (ticket >= agenda.leaves + agenda.anchors) return;
+    const int turn = ticket / agenda.stride;
+    const bool starts_turn = ticket == turn * agenda.stride;
+    const bool anchor = starts_turn && turn < agenda.anchors;
+    const int anchors_before = min(turn + (starts_turn ? 0 : 1), agenda.anchors);
+    const int index = anchor ? turn : ticket - anchors_before;
+    const int entry_index = index / args.shape.kv_heads;
+    kv_head = index - entry_index * args.shape.kv_heads;
+    kind = anchor ? WorkKind::kAnchor : WorkKind::kLeaf;
+    const int4* list = anchor ? reinterpret_cast<const int4*>(args.plan.anchor_list)
+                              : reinterpret_cast<const int4*>(args.plan.leaf_list);
+    item = __ldg(list + entry_index);
+  }
+
+  // Index of this lane's slab: in the leaf, or in the anchor.
+  __device__ __forceinline__ int slab_index() const {
+    const int lane = threadIdx.x & 31;
+    const int chunk = kind == WorkKind::kLeaf ? threadIdx.x >> 5 : item.y & 0xFF;
+    return chunk * kChunkSlabs + lane;
+  }
+
+  // Pages of this item that exist, counted from the same origin as slab_index().
+  __device__ __forceinline__ int page_limit(int log2_slabs) const {
+    if (kind == WorkKind::kLeaf) return item.z;
+    return (item.y & 0xFF) * (kChunkSlabs >> log2_slabs) + (item.y >> 8);
+  }
+
+  __device__ __forceinline__ void fetch(const DecodeArgs& args) {
+    if (fetched || kind == WorkKind::kNone) return;
+    fetched = true;
+    const int log2_slabs = args.shape.log2_slabs_per_page;
+    const int page = slab_index() >> log2_slabs;
+    const bool mine = (threadIdx.x & 31) < kChunkSlabs && page < page_limit(log2_slabs);
+    const bool leaf = kind == WorkKind::kLeaf;
+    const std::uint32_t* table = leaf ? args.table.pages : args.table.anchor_pages;
+    const std::size_t at = static_cast<std::size_t>(item.x) *
+                               (leaf ? args.table.page_stride : args.table.anchor_stride) +
+                           (leaf ? item.y : 0) + page;
+    entry = mine ? __ldg(table + at) : 0U;
+    valid = mine ? kSlabRows : 0;
+  }
+
+  __device__ __forceinline__ void resolve(const DecodeArgs& args) {
+    if (resolved || kind == WorkKind::kNone) return;
+    fetch(args);
+    resolved = true;
+    const int log2_slabs = args.shape.log2_slabs_per_page;
+    const int slab_in_page = slab_index() & ((1 << log2_slabs) - 1);
+    const int rows = static_cast<int>(entry & 63U) + 1;
+    const int page = static_cast<int>(entry >> 9);
+    if (valid > 0 && page >= args.shape.page_count) {
+      atomicOr(&args.plan.header->status, kPlanBadPageId);
+    }
+    valid = min(valid, max(rows - slab_in_page * kSlabRows, 0));
+    cls = static_cast<int>((entry >> 6) & 7U);
+    row = (((page * args.shape.kv_heads + kv_head) << log2_slabs) + slab_in_page) * kSlabRows;
+    slabs = __ballot_sync(~0U, valid > 0);
+    // An anchor's chunk is loaded by all warps together, two slabs each.
+    const std::uint32_t share = kind == WorkKind::kLeaf ? 0xFFU : 3U << ((threadIdx.x >> 5) * 2);
+    unissued = slabs & share;
+  }
+};
+
+}  // namespace fieldprint::cuda

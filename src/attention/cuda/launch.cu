@@ -1,0 +1,258 @@
+// Launches: argument checks, tensor maps, grid sizes. The only file that instantiates
+// the kernels.
+#include <cuda_runtime.h>
+
+#include <cstring>
+
+#include "attention/cuda/capi.h"
+#include "attention/cuda/check.h"
+#include "attention/cuda/kernels/combine.cuh"
+#include "attention/cuda/kernels/decode.cuh"
+#include "attention/cuda/kernels/planner.cuh"
+#include "attention/cuda/kernels/stream.cuh"
+#include "attention/cuda/workspace.h"
+
+namespace fieldprint::cuda {
+namespace {
+
+// The current device, checked once per device: Hopper, and room for two decode CTAs.
+struct Device {
+  fp_attn_status status = FP_ATTN_NO_DEVICE;
+  int multiprocessors = 0;
+};
+
+template <typename Kernel>
+bool allow_shared(Kernel* kernel, std::size_t bytes) {
+  return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                              static_cast<int>(bytes)) == cudaSuccess;
+}
+
+Device inspect_device(int device) {
+  Device result;
+  int major = 0;
+  int minor = 0;
+  if (cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess ||
+      cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device) != cudaSuccess ||
+      cudaDeviceGetAttribute(&result.multiprocessors, cudaDevAttrMultiProcessorCount, device) !=
+          cudaSuccess) {
+    return result;
+  }
+  result.status = FP_ATTN_UNSUPPORTED_DEVICE;
+  if (major != 9 || minor != 0) return result;
+  const bool ready =
+      allow_shared(decode_kernel<64, DecodeMode::kAttend>, sizeof(DecodeShared<64>)) &&
+      allow_shared(decode_kernel<128, DecodeMode::kAttend>, sizeof(DecodeShared<128>)) &&
+      allow_shared(decode_kernel<64, DecodeMode::kReadOnly>, sizeof(DecodeShared<64>)) &&
+      allow_shared(decode_kernel<128, DecodeMode::kReadOnly>, sizeof(DecodeShared<128>));
+  result.status = ready ? FP_ATTN_OK : FP_ATTN_CUDA_ERROR;
+  return result;
+}
+
+const Device& current_device() {
+  static const Device none;
+  constexpr int kMaxDevices = 16;
+  static const auto devices = [] {
+    struct All {
+      Device at[kMaxDevices];
+    } all;
+    int count = 0;
+    if (cudaGetDeviceCount(&count) != cudaSuccess) count = 0;
+    int previous = 0;
+    if (count > 0) cudaGetDevice(&previous);
+    for (int i = 0; i < count && i < kMaxDevices; ++i) {
+      if (cudaSetDevice(i) == cudaSuccess) all.at[i] = inspect_device(i);
+    }
+    if (count > 0) cudaSetDevice(previous);
+    cudaGetLastError();  // a missing driver is an answer, not a pending error
+    return all;
+  }();
+  int device = 0;
+  if (cudaGetDevice(&device) != cudaSuccess || device >= kMaxDevices) {
+    cudaGetLastError();
+    return none;
+  }
+  return devices.at[device];
+}
+
+fp_attn_status launched() {
+  return cudaGetLastError() == cudaSuccess ? FP_ATTN_OK : FP_ATTN_CUDA_ERROR;
+}
+
+using EncodeTiled = decltype(&cuTensorMapEncodeTiled);
+
+EncodeTiled encode_function() {
+  void* found = nullptr;
+  cudaDriverEntryPointQueryResult result = cudaDriverEntryPointSymbolNotFound;
+  const cudaError_t error = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &found,
+                                                             12000, cudaEnableDefault, &result);
+  if (error != cudaSuccess || result != cudaDriverEntryPointSuccess) return nullptr;
+  return reinterpret_cast<EncodeTiled>(found);
+}
+
+// The pool as rows of head_dim; a box is 16 rows of 64 elements, 128-byte swizzled.
+fp_attn_status encode_map(EncodeTiled encode, const fp_attn_shape& shape, const void* data,
+                          std::int32_t pages, std::uint64_t (&out)[16]) {
+  alignas(64) CUtensorMap map;
+  static_assert(sizeof(map) == sizeof(out));
+  const cuuint64_t sizes[2] = {
+      static_cast<cuuint64_t>(shape.head_dim),
+      static_cast<cuuint64_t>(pages) * shape.kv_heads * shape.page_rows};
+  const cuuint64_t strides[1] = {static_cast<cuuint64_t>(shape.head_dim) * 2};
+  const cuuint32_t box[2] = {64, kSlabRows};
+  const cuuint32_t steps[2] = {1, 1};
+  const CUresult result = encode(
+      &map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, const_cast<void*>(data), sizes, strides, box,
+      steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+      CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  if (result != CUDA_SUCCESS) return FP_ATTN_CUDA_ERROR;
+  std::memcpy(out, &map, sizeof(map));
+  return FP_ATTN_OK;
+}
+
+TableView table_view(const fp_attn_tables& t) {
+  return {t.pages,        t.page_counts,        t.page_stride,   t.batch,  t.anchor_ids,
+          t.anchor_pages, t.anchor_page_counts, t.anchor_stride, t.anchors};
+}
+
+template <int kDim, DecodeMode kMode>
+void launch_decode(const fp_attn_pool& pool, const DecodeArgs& args, int multiprocessors,
+                   cudaStream_t stream) {
+  alignas(64) CUtensorMap maps[2];
+  std::memcpy(&maps[0], pool.k_map, sizeof(CUtensorMap));
+  std::memcpy(&maps[1], pool.v_map, sizeof(CUtensorMap));
+  decode_kernel<kDim, kMode><<<2 * multiprocessors, kDecodeThreads, sizeof(DecodeShared<kDim>),
+                               stream>>>(maps[0], maps[1], args);
+}
+
+// Starts while the decode kernel drains; waits for its results on the device.
+template <int kDim, int kCols>
+cudaError_t launch_combine(const CombineArgs& args, cudaStream_t stream) {
+  cudaLaunchAttribute overlap{};
+  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  overlap.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(args.table.batch * args.shape.kv_heads) *
+                        (kDim / kUnitDims));
+  config.blockDim = dim3(kCombineWarps * 32);
+  config.stream = stream;
+  config.attrs = &overlap;
+  config.numAttrs = 1;
+  return cudaLaunchKernelEx(&config, combine_kernel<kDim, kCols>, args);
+}
+
+cudaError_t launch_combine(int head_dim, const CombineArgs& args, cudaStream_t stream) {
+  if (head_dim == 64) {
+    return args.shape.columns == 4 ? launch_combine<64, 4>(args, stream)
+                                   : launch_combine<64, 8>(args, stream);
+  }
+  return args.shape.columns == 4 ? launch_combine<128, 4>(args, stream)
+                                 : launch_combine<128, 8>(args, stream);
+}
+
+// Checks that every call with tables and a workspace needs.
+fp_attn_status check_step(const fp_attn_shape& shape, const fp_attn_tables* tables,
+                          const fp_attn_workspace* workspace) {
+  fp_attn_status status = check_tables(shape, tables);
+  if (status == FP_ATTN_OK) status = check_workspace(shape, *tables, workspace);
+  if (status == FP_ATTN_OK) status = current_device().status;
+  return status;
+}
+
+}  // namespace
+}  // namespace fieldprint::cuda
+
+using namespace fieldprint::cuda;  // the C functions below are thin
+
+fp_attn_status fp_attn_make_pool(const fp_attn_shape* shape, const void* k, const void* v,
+                                 int32_t pages, fp_attn_pool* pool) {
+  fp_attn_status status = check_pool(shape, k, v, pages);
+  if (status != FP_ATTN_OK) return status;
+  if (pool == nullptr) return FP_ATTN_NULL_POINTER;
+  status = current_device().status;
+  if (status != FP_ATTN_OK) return status;
+  static const EncodeTiled encode = encode_function();
+  if (encode == nullptr) return FP_ATTN_CUDA_ERROR;
+  pool->k = k;
+  pool->v = v;
+  pool->shape = *shape;
+  pool->pages = pages;
+  status = encode_map(encode, *shape, k, pages, pool->k_map);
+  return status == FP_ATTN_OK ? encode_map(encode, *shape, v, pages, pool->v_map) : status;
+}
+
+fp_attn_status fp_attn_plan(const fp_attn_shape* shape, const fp_attn_tables* tables,
+                            const fp_attn_workspace* workspace, void* stream) {
+  fp_attn_status status = check_shape(shape);
+  if (status == FP_ATTN_OK) status = check_step(*shape, tables, workspace);
+  if (status != FP_ATTN_OK) return status;
+  const PlannerArgs args{table_view(*tables), shape_view(*shape, 0),
+                         cut_workspace(*shape, workspace->limits, workspace->data).view};
+  plan_kernel<<<1, kPlannerThreads, 0, static_cast<cudaStream_t>(stream)>>>(args);
+  return launched();
+}
+
+fp_attn_status fp_attn_decode(const fp_attn_pool* pool, const fp_attn_tables* tables,
+                              const fp_attn_workspace* workspace, const fp_attn_decode_args* args,
+                              void* stream_handle) {
+  if (pool == nullptr) return FP_ATTN_NULL_POINTER;
+  fp_attn_status status = check_pool(&pool->shape, pool->k, pool->v, pool->pages);
+  if (status == FP_ATTN_OK) status = check_step(pool->shape, tables, workspace);
+  if (status == FP_ATTN_OK) status = check_decode_args(*tables, args);
+  if (status != FP_ATTN_OK) return status;
+  auto* stream = static_cast<cudaStream_t>(stream_handle);
+  const ShapeView shape = shape_view(pool->shape, pool->pages);
+  const PlanView plan = cut_workspace(pool->shape, workspace->limits, workspace->data).view;
+  const DecodeArgs decode{table_view(*tables),          shape,
+                          plan,                         args->q,
+                          args->beta,                   args->scale * kLog2E,
+                          1.0F / args->scale};
+  const int multiprocessors = current_device().multiprocessors;
+  if (pool->shape.head_dim == 64) {
+    launch_decode<64, DecodeMode::kAttend>(*pool, decode, multiprocessors, stream);
+  } else {
+    launch_decode<128, DecodeMode::kAttend>(*pool, decode, multiprocessors, stream);
+  }
+  status = launched();
+  if (status != FP_ATTN_OK) return status;
+  const CombineArgs combine{table_view(*tables), shape,           plan,
+                            args->modes,         args->gamma,     args->psi,
+                            args->o,             args->lse_context, args->lse_anchor,
+                            args->lse_joint,     args->mass};
+  if (launch_combine(pool->shape.head_dim, combine, stream) != cudaSuccess) {
+    cudaGetLastError();
+    return FP_ATTN_CUDA_ERROR;
+  }
+  return FP_ATTN_OK;
+}
+
+fp_attn_status fp_attn_read_pages(const fp_attn_pool* pool, const fp_attn_tables* tables,
+                                  const fp_attn_workspace* workspace, int32_t engine,
+                                  void* stream_handle) {
+  if (pool == nullptr) return FP_ATTN_NULL_POINTER;
+  fp_attn_status status = check_pool(&pool->shape, pool->k, pool->v, pool->pages);
+  if (status == FP_ATTN_OK) status = check_step(pool->shape, tables, workspace);
+  if (status != FP_ATTN_OK) return status;
+  auto* stream = static_cast<cudaStream_t>(stream_handle);
+  const int multiprocessors = current_device().multiprocessors;
+  const ShapeView shape = shape_view(pool->shape, pool->pages);
+  const PlanView plan = cut_workspace(pool->shape, workspace->limits, workspace->data).view;
+  const bool narrow = pool->shape.head_dim == 64;
+  if (engine == 1) {
+    const DecodeArgs args{table_view(*tables), shape, plan, nullptr, nullptr, 1.0F, 1.0F};
+    if (narrow) {
+      launch_decode<64, DecodeMode::kReadOnly>(*pool, args, multiprocessors, stream);
+    } else {
+      launch_decode<128, DecodeMode::kReadOnly>(*pool, args, multiprocessors, stream);
+    }
+    return launched();
+  }
+  const StreamArgs args{table_view(*tables), shape, pool->k, pool->v,
+                        reinterpret_cast<std::uint32_t*>(plan.partial_o)};
+  const int grid = 3 * multiprocessors;
+  if (narrow) {
+    stream_kernel<64><<<grid, kStreamThreads, 0, stream>>>(args);
+  } else {
+    stream_kernel<128><<<grid, kStreamThreads, 0, stream>>>(args);
+  }
+  return launched();
+}

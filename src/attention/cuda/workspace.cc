@@ -1,0 +1,67 @@
+#include "attention/cuda/workspace.h"
+
+#include <cstdint>
+
+namespace fieldprint::cuda {
+namespace {
+
+constexpr std::size_t kAlign = 256;
+
+// Hands out consecutive aligned arrays.
+class Cutter {
+ public:
+  explicit Cutter(void* data) : data_(static_cast<unsigned char*>(data)) {}
+
+  template <typename T>
+  T* take(std::size_t count) {
+    const std::size_t at = bytes_;
+    bytes_ += (count * sizeof(T) + kAlign - 1) / kAlign * kAlign;
+    return data_ == nullptr ? nullptr : reinterpret_cast<T*>(data_ + at);
+  }
+  std::size_t bytes() const { return bytes_; }
+
+ private:
+  unsigned char* data_;
+  std::size_t bytes_ = 0;
+};
+
+}  // namespace
+
+ShapeView shape_view(const fp_attn_shape& shape, std::int32_t pool_pages) {
+  ShapeView view{};
+  view.q_heads = shape.q_heads;
+  view.kv_heads = shape.kv_heads;
+  view.group = shape.q_heads / shape.kv_heads;
+  view.columns = view.group <= 4 ? 4 : 8;
+  view.log2_slabs_per_page = shape.page_rows == 64 ? 2 : shape.page_rows / kSlabRows - 1;
+  view.page_count = pool_pages;
+  return view;
+}
+
+WorkspaceLayout cut_workspace(const fp_attn_shape& shape, const fp_attn_limits& limits,
+                              void* data) {
+  const auto batch = static_cast<std::size_t>(limits.max_batch);
+  const auto pages_per_leaf = static_cast<std::size_t>(kLeafSlots / shape.page_rows);
+  const std::size_t leaves =
+      static_cast<std::size_t>(limits.max_total_pages) / pages_per_leaf + batch;
+  const std::size_t partials = leaves + batch * kMaxAnchorChunks;
+  const auto columns = static_cast<std::size_t>(shape_view(shape, 0).columns);
+  const std::size_t states = partials * static_cast<std::size_t>(shape.kv_heads) * columns;
+  Cutter cutter(data);
+  WorkspaceLayout layout{};
+  layout.view.header = cutter.take<PlanHeader>(1);
+  layout.view.partial_base = cutter.take<std::int32_t>(batch);
+  layout.view.anchor_partials = cutter.take<std::int32_t>(batch);
+  layout.view.partial_count = cutter.take<std::int32_t>(batch);
+  layout.view.sorted_sequences = cutter.take<std::int32_t>(batch);
+  layout.view.leaf_list = cutter.take<LeafItem>(leaves);
+  layout.view.anchor_list = cutter.take<AnchorItem>(batch * kMaxAnchorChunks);
+  layout.view.partial_m = cutter.take<float>(states);
+  layout.view.partial_l = cutter.take<float>(states * kClasses);
+  layout.view.partial_o = cutter.take<float>(states * static_cast<std::size_t>(shape.head_dim));
+  layout.view.max_leaves = static_cast<std::int32_t>(leaves);
+  layout.bytes = cutter.bytes();
+  return layout;
+}
+
+}  // namespace fieldprint::cuda
