@@ -40,11 +40,13 @@ struct AnchorArtifact {
 };
 
 // Writes the folder atomically (temp folder, fsync, rename). Fills in digest.
-// Errors: io_*, anchor_exists.
+// Errors: io_write, anchor_exists; anchor_corrupt, anchor_name_invalid or anchor_too_large
+// when the artifact itself breaks the format's limits.
 Status save_anchor(AnchorArtifact& artifact, const std::string& folder);
 
 // Reads and checks a folder: sizes, digests of text and rows, finite values.
-// Errors: anchor_missing, anchor_corrupt, anchor_too_large, anchor_version.
+// Errors: anchor_missing, anchor_corrupt, anchor_too_large, anchor_version (unknown version,
+// method or wrap), anchor_unknown_field, anchor_name_invalid, io_open, io_read.
 Result<AnchorArtifact> load_anchor(const std::string& folder);
 
 }  // namespace fieldprint

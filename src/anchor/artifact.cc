@@ -1,0 +1,196 @@
+#include "anchor/artifact.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <optional>
+
+#include "anchor/document.h"
+#include "anchor/files.h"
+#include "anchor/safetensors.h"
+
+namespace fieldprint {
+namespace {
+
+// Rows are written as they lie in memory.
+static_assert(std::endian::native == std::endian::little);
+
+constexpr const char* kJsonFile = "/anchor.json";
+constexpr const char* kTextFile = "/text";
+constexpr const char* kRowsFile = "/rows.safetensors";
+
+using Bytes = std::span<const std::uint8_t>;
+
+Bytes text_bytes(const std::string& text) {
+  return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
+}
+template <typename T>
+Bytes value_bytes(const std::vector<T>& values) {
+  return {reinterpret_cast<const std::uint8_t*>(values.data()), values.size() * sizeof(T)};
+}
+template <typename Container>
+std::span<std::uint8_t> writable_bytes(Container& values) {
+  return {reinterpret_cast<std::uint8_t*>(values.data()), values.size() * sizeof(values[0])};
+}
+
+// A folder that is removed again unless it was renamed to its place.
+class TemporaryFolder {
+ public:
+  static Result<TemporaryFolder> create(const std::string& beside) {
+    std::string path = beside + ".tmp-XXXXXX";
+    if (::mkdtemp(path.data()) == nullptr || ::chmod(path.c_str(), 0755) != 0) {
+      return fail(ErrorKind::kIo, "io_write",
+                  "cannot create a folder beside " + beside + ": " + std::strerror(errno));
+    }
+    return TemporaryFolder(std::move(path));
+  }
+  TemporaryFolder(TemporaryFolder&& other) noexcept : path_(std::exchange(other.path_, {})) {}
+  TemporaryFolder& operator=(TemporaryFolder&&) = delete;
+  ~TemporaryFolder() {
+    std::error_code ignored;  // nothing more can be done about a leftover
+    if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
+  }
+  const std::string& path() const { return path_; }
+  void keep() { path_.clear(); }
+
+ private:
+  explicit TemporaryFolder(std::string path) : path_(std::move(path)) {}
+  std::string path_;
+};
+
+std::string without_trailing_slash(std::string folder) {
+  while (folder.size() > 1 && folder.back() == '/') folder.pop_back();
+  return folder;
+}
+
+Result<std::string> read_whole(const std::string& path, std::uint64_t limit) {
+  FP_ASSIGN(InputFile file, InputFile::open(path));
+  if (file.size() > limit) {
+    return fail(ErrorKind::kTooLarge, "anchor_too_large",
+                path + " has " + std::to_string(file.size()) + " bytes, at most " +
+                    std::to_string(limit) + " are read");
+  }
+  std::string text(static_cast<std::size_t>(file.size()), '\0');
+  FP_TRY(file.read(writable_bytes(text)));
+  return text;
+}
+
+tl::unexpected<Error> mismatch(const std::string& path) {
+  return fail(ErrorKind::kCorrupt, "anchor_corrupt",
+              path + " is not the file anchor.json names (size or digest differ)");
+}
+
+Status load_text(const std::string& path, const AnchorDocument& document,
+                 AnchorArtifact& artifact) {
+  FP_ASSIGN(artifact.text, read_whole(path, kAnchorMaxText));
+  if (artifact.text.size() != document.text.size ||
+      digest_string(sha256(artifact.text)) != document.text.digest) {
+    return mismatch(path);
+  }
+  return {};
+}
+
+tl::unexpected<Error> bad_rows(const std::string& path, const std::string& what) {
+  return fail(ErrorKind::kCorrupt, "anchor_corrupt", path + ": " + what);
+}
+
+// Reads the container's header, leaving the file at the first tensor.
+Result<SafetensorsHeader> load_rows_header(InputFile& file, const std::string& path, Sha256& hash) {
+  std::vector<std::uint8_t> bytes(8);
+  if (file.size() < bytes.size()) return bad_rows(path, "the file is too short");
+  FP_TRY(file.read(bytes));
+  std::uint64_t length = 0;
+  std::memcpy(&length, bytes.data(), sizeof(length));
+  if (length <= std::min<std::uint64_t>(kSafetensorsMaxHeader, file.size() - bytes.size())) {
+    bytes.resize(bytes.size() + static_cast<std::size_t>(length));
+    FP_TRY(file.read(std::span(bytes).subspan(8)));
+  }
+  auto header = parse_safetensors_header(bytes, file.size());
+  if (!header) return bad_rows(path, header.error().message);
+  hash.update(bytes);
+  return header;
+}
+
+// Where a tensor of the file goes; nullopt if the artifact has no such tensor.
+std::optional<std::span<std::uint8_t>> place_for(const TensorInfo& tensor,
+                                                 AnchorArtifact& artifact) {
+  std::vector<std::int64_t> shape = {artifact.layers, artifact.kv_heads, artifact.length()};
+  if (tensor.name == "beta_fit") {
+    if (tensor.type != TensorType::kF32 || tensor.shape != shape) return std::nullopt;
+    artifact.beta_fit.resize(static_cast<std::size_t>(anchor_beta_elements(artifact)));
+    return writable_bytes(artifact.beta_fit);
+  }
+  shape.push_back(artifact.head_dim);
+  if (tensor.name != "k" && tensor.name != "v") return std::nullopt;
+  if (tensor.type != TensorType::kBf16 || tensor.shape != shape) return std::nullopt;
+  std::vector<std::uint16_t>& rows = tensor.name == "k" ? artifact.k : artifact.v;
+  rows.resize(static_cast<std::size_t>(anchor_kv_elements(artifact)));
+  return writable_bytes(rows);
+}
+
+// One pass over the file: what is hashed is what is kept.
+Status load_rows(const std::string& path, const AnchorDocument& document,
+                 AnchorArtifact& artifact) {
+  FP_ASSIGN(InputFile file, InputFile::open(path));
+  if (file.size() != document.rows.size) return mismatch(path);
+  Sha256 hash;
+  FP_ASSIGN(const SafetensorsHeader header, load_rows_header(file, path, hash));
+  // Names are distinct and each must have a place, so three means all three.
+  if (header.tensors.size() != 3) return bad_rows(path, "expected the tensors k, v and beta_fit");
+  for (const TensorInfo& tensor : header.tensors) {
+    const auto place = place_for(tensor, artifact);
+    if (!place) {
+      return bad_rows(path, "tensor '" + tensor.name +
+                                "' is not one that anchor.json calls for (name, dtype or shape)");
+    }
+    FP_TRY(file.read(*place));
+    hash.update(*place);
+  }
+  if (digest_string(hash.finish()) != document.rows.digest) return mismatch(path);
+  return {};
+}
+
+}  // namespace
+
+Status save_anchor(AnchorArtifact& artifact, const std::string& folder) {
+  const std::string target = without_trailing_slash(folder);
+  struct stat info {};
+  if (::lstat(target.c_str(), &info) == 0) {
+    return fail(ErrorKind::kInvalid, "anchor_exists",
+                target + " exists already; choose another folder or remove it");
+  }
+  FP_ASSIGN(const AnchorDocument document, describe_anchor(artifact));
+  FP_ASSIGN(const std::string json, print_anchor_json(document));
+  const std::string header = anchor_rows_header(artifact);
+  FP_ASSIGN(TemporaryFolder temporary, TemporaryFolder::create(target));
+  FP_TRY(write_file_synced(temporary.path() + kTextFile, {text_bytes(artifact.text)}));
+  FP_TRY(write_file_synced(temporary.path() + kRowsFile,
+                           {text_bytes(header), value_bytes(artifact.k), value_bytes(artifact.v),
+                            value_bytes(artifact.beta_fit)}));
+  FP_TRY(write_file_synced(temporary.path() + kJsonFile, {text_bytes(json)}));
+  FP_TRY(sync_folder(temporary.path()));
+  FP_TRY(rename_folder(temporary.path(), target));
+  temporary.keep();
+  const std::filesystem::path parent = std::filesystem::path(target).parent_path();
+  FP_TRY(sync_folder(parent.empty() ? "." : parent.string()));
+  artifact.digest = document.head.digest;
+  return {};
+}
+
+Result<AnchorArtifact> load_anchor(const std::string& folder) {
+  const std::string base = without_trailing_slash(folder);
+  FP_ASSIGN(const std::string json, read_whole(base + kJsonFile, kAnchorMaxJson));
+  FP_ASSIGN(const AnchorDocument document, parse_anchor_json(text_bytes(json)));
+  AnchorArtifact artifact = document.head;
+  FP_TRY(load_text(base + kTextFile, document, artifact));
+  FP_TRY(load_rows(base + kRowsFile, document, artifact));
+  FP_TRY(check_anchor_values(artifact));
+  return artifact;
+}
+
+}  // namespace fieldprint
