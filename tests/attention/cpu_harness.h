@@ -93,10 +93,10 @@ inline void run_layer(CpuAttention& attention, const CpuLayerArgs& args, int thr
   for (std::thread& other : others) other.join();
 }
 
-inline CpuOutput run_cpu(const AttentionWorld& world, const CpuRun& run) {
-  const PageMemory memory(world, run.dtype);
+// Runs one layer over `plans`, which may differ from the world's own.
+inline CpuOutput run_plans(const AttentionWorld& world, const PageMemory& memory,
+                           std::span<const SequencePlan> plans, const CpuRun& run) {
   const auto attention = make_attention(world.shape, run);
-  const auto plans = world.plans();
   EXPECT_TRUE(attention->prepare(plans, run.threads).has_value());
   const auto pairs = static_cast<std::size_t>(world.tokens * world.shape.heads);
   // Recognisable rubbish, so that an output that is not written shows.
@@ -121,6 +121,10 @@ inline CpuOutput run_cpu(const AttentionWorld& world, const CpuRun& run) {
   run_layer(*attention, args, run.threads);
   attention->finish(out.mean_mass);
   return out;
+}
+
+inline CpuOutput run_cpu(const AttentionWorld& world, const CpuRun& run) {
+  return run_plans(world, PageMemory(world, run.dtype), world.plans(), run);
 }
 
 // Equal bit for bit, NaN included.

@@ -33,6 +33,16 @@ bool machine_runs(CpuIsa isa) {
 #endif
 }
 
+// Intel's cores issue one vdpbf16ps every two cycles but two FMAs every cycle (measured:
+// bench/attention/README.md), so widening bf16 by shifts is faster there.
+bool bf16_dot_is_slow() {
+#if defined(FIELDPRINT_X86_KERNELS)
+  return __builtin_cpu_is("intel") != 0;
+#else
+  return false;
+#endif
+}
+
 }  // namespace
 
 std::string_view cpu_isa_name(CpuIsa isa) {
@@ -65,6 +75,7 @@ bool cpu_isa_available(CpuIsa isa) {
 CpuIsa best_cpu_isa() {
   CpuIsa best = CpuIsa::kScalar;
   for (const CpuIsa isa : kAll) {
+    if (isa == CpuIsa::kAvx512Bf16 && bf16_dot_is_slow() && best == CpuIsa::kAvx512) continue;
     if (cpu_isa_available(isa)) best = isa;
   }
   return best;

@@ -26,9 +26,9 @@ Result<CpuIsa> cpu_isa_from_name(std::string_view name);
 
 // Whether this build has the kernel and this machine (and its OS) can run it.
 bool cpu_isa_available(CpuIsa isa);
-// The fastest available one.
+// The fastest available one on this make of CPU.
 CpuIsa best_cpu_isa();
-// All of them, slowest first.
+// All of them, in the order of the enum.
 std::span<const CpuIsa> all_cpu_isas();
 
 }  // namespace fieldprint

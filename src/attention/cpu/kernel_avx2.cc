@@ -20,8 +20,8 @@ struct Avx2 {
   static constexpr int kKvBytes = kDtype == KvDtype::kBf16 ? 2 : 4;
   // 8 accumulators, 4 widened K or V vectors and 2 broadcasts of the 16 registers.
   static constexpr int kRows = 4;
-  static constexpr int kPages = 1;
-  static constexpr int kVecs = 2;
+  static constexpr int pages_at_once(int) { return 1; }
+  static constexpr int vectors_at_once(int) { return 2; }
 
   static F zero() { return _mm256_setzero_ps(); }
   static F set1(float x) { return _mm256_set1_ps(x); }

@@ -18,9 +18,11 @@ struct Avx512 {
   };
   static constexpr int kLanes = 16;
   static constexpr int kKvBytes = kDtype == KvDtype::kBf16 ? 2 : 4;
-  static constexpr int kRows = 6;
-  static constexpr int kPages = 3;
-  static constexpr int kVecs = 2;
+  // Many rows spread the two widening instructions per load; few rows need several
+  // loads in flight to hide the latency of FMA. 26 or 30 of the 32 registers.
+  static constexpr int kRows = 12;
+  static constexpr int pages_at_once(int rows) { return rows <= 4 ? 4 : 2; }
+  static constexpr int vectors_at_once(int rows) { return rows <= 4 ? 4 : 2; }
 
   static F zero() { return _mm512_setzero_ps(); }
   static F set1(float x) { return _mm512_set1_ps(x); }

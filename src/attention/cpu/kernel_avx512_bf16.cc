@@ -15,8 +15,8 @@ struct Avx512Bf16 {
   static constexpr int kKvBytes = 2;
   // 24 accumulators, 4 loads and a broadcast of the 32 registers.
   static constexpr int kRows = 6;
-  static constexpr int kPages = 4;
-  static constexpr int kVecs = 4;
+  static constexpr int pages_at_once(int) { return 4; }
+  static constexpr int vectors_at_once(int) { return 4; }
 
   static F zero() { return _mm512_setzero_ps(); }
   static F set1(float x) { return _mm512_set1_ps(x); }

@@ -23,8 +23,8 @@ struct Scalar {
   };
   static constexpr int kKvBytes = kDtype == KvDtype::kBf16 ? 2 : 4;
   static constexpr int kRows = 2;
-  static constexpr int kPages = 1;
-  static constexpr int kVecs = 4;
+  static constexpr int pages_at_once(int) { return 1; }
+  static constexpr int vectors_at_once(int) { return 4; }
 
   template <class Op>
   static F lanes(Op op) {

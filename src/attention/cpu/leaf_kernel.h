@@ -55,25 +55,29 @@ struct LeafKernel {
   using Elem = typename Isa::Elem;
   static constexpr int kRows = Isa::kRows;
   static constexpr int kPerPage = kPageRows / Isa::kLanes;  // vectors of scores per page
+  // In place, p keeps the block's working set in the first-level cache.
+  static constexpr int kOwnElemBytes = __is_same(Elem, float) ? 0 : int{sizeof(Elem)};
   static constexpr float kNegInf = -__builtin_inff();
 
   struct Scratch {
     float* scores;       // [kRows][kLeafRows]
-    Elem* p;             // [kRows][kLeafRows]
+    Elem* p;             // [kRows][kLeafRows]; the scores' memory if Elem is float
     std::byte* v_tails;  // [kLeafPages][2][head_dim]: last row of pages with odd rows
   };
   static std::size_t v_tail_bytes(int head_dim) {
     return 2 * static_cast<std::size_t>(head_dim) * Isa::kKvBytes;
   }
   static std::size_t scratch_bytes(int head_dim) {
-    return std::size_t{kRows} * kLeafRows * (sizeof(float) + sizeof(Elem)) +
+    return std::size_t{kRows} * kLeafRows * (sizeof(float) + kOwnElemBytes) +
            kLeafPages * v_tail_bytes(head_dim);
   }
   static Scratch carve(void* memory) {
     Scratch s;
     s.scores = static_cast<float*>(memory);
-    s.p = reinterpret_cast<Elem*>(s.scores + std::ptrdiff_t{kRows} * kLeafRows);
-    s.v_tails = reinterpret_cast<std::byte*>(s.p + std::ptrdiff_t{kRows} * kLeafRows);
+    auto* after_scores = reinterpret_cast<std::byte*>(s.scores + std::ptrdiff_t{kRows} * kLeafRows);
+    s.p = reinterpret_cast<Elem*>(kOwnElemBytes == 0 ? static_cast<std::byte*>(memory)
+                                                     : after_scores);
+    s.v_tails = after_scores + std::ptrdiff_t{kRows} * kLeafRows * kOwnElemBytes;
     return s;
   }
 
@@ -124,14 +128,14 @@ struct LeafKernel {
     }
     for (int d = 0; d < a.head_dim / 2; ++d) {
       typename Isa::Pair pair[P * kPerPage];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int i = 0; i < P * kPerPage; ++i) {
         pair[i] = Isa::load_pair(k[i / kPerPage], d, i % kPerPage * Isa::kLanes, kPageRows);
       }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int r = 0; r < R; ++r) {
         const auto q = Isa::bcast(b.q + std::ptrdiff_t{r} * a.head_dim, d);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
         for (int i = 0; i < P * kPerPage; ++i) acc[r][i] = Isa::dot(acc[r][i], pair[i], q);
       }
     }
@@ -165,10 +169,9 @@ struct LeafKernel {
   static void score_leaf(Block& b) {
     F top[R];
     for (int r = 0; r < R; ++r) top[r] = Isa::set1(kNegInf);
+    constexpr int kPages = Isa::pages_at_once(R);
     int page = b.page_begin;
-    for (; page + Isa::kPages <= b.page_end; page += Isa::kPages) {
-      score_pages<R, Isa::kPages>(b, page, top);
-    }
+    for (; page + kPages <= b.page_end; page += kPages) score_pages<R, kPages>(b, page, top);
     for (; page < b.page_end; ++page) score_pages<R, 1>(b, page, top);
     for (int r = 0; r < R; ++r) b.m[r] = Isa::hmax(top[r]);
   }
@@ -217,14 +220,14 @@ struct LeafKernel {
     }
     const auto step = [&](const std::byte* block, int pair_in_block, const Elem* p, int pair) {
       typename Isa::Pair v[D];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int i = 0; i < D; ++i) {
         v[i] = Isa::load_pair(block, pair_in_block, dim + i * Isa::kLanes, a.head_dim);
       }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int r = 0; r < R; ++r) {
         const auto w = Isa::bcast(p + std::ptrdiff_t{r} * kLeafRows, pair);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
         for (int i = 0; i < D; ++i) acc[r][i] = Isa::dot(acc[r][i], v[i], w);
       }
     };
@@ -270,31 +273,34 @@ struct LeafKernel {
       softmax_row(b, r, out.l + row + r, out.cls + std::ptrdiff_t{row + r} * kKvClasses);
     }
     float* o = out.o + std::ptrdiff_t{row} * a.head_dim;
+    constexpr int kVecs = Isa::vectors_at_once(R);
     int dim = 0;
-    for (; dim + Isa::kVecs * Isa::kLanes <= a.head_dim; dim += Isa::kVecs * Isa::kLanes) {
-      weigh_values<R, Isa::kVecs>(b, dim, o);
+    for (; dim + kVecs * Isa::kLanes <= a.head_dim; dim += kVecs * Isa::kLanes) {
+      weigh_values<R, kVecs>(b, dim, o);
     }
     for (; dim < a.head_dim; dim += Isa::kLanes) weigh_values<R, 1>(b, dim, o);
   }
 
+  // Blocks of R rows while they fit; returns the next row.
   template <int R>
-  static void run_rest(int rows, const LeafArgs& a, const Scratch& s, int row,
-                       const AttentionState& out) {
-    if constexpr (R > 0) {
-      if (rows == R) {
-        run_block<R>(a, s, row, out);
-      } else {
-        run_rest<R - 1>(rows, a, s, row, out);
-      }
+  static int run_blocks(const LeafArgs& a, const Scratch& scratch, int row,
+                        const AttentionState& out) {
+    if constexpr (R <= kRows) {
+      for (; row + R <= a.rows; row += R) run_block<R>(a, scratch, row, out);
     }
+    return row;
   }
 
   static void leaf(const LeafArgs& a, void* memory, const AttentionState& out) {
     const Scratch scratch = carve(memory);
     copy_v_tails(a, scratch);
-    int row = 0;
-    for (; row + kRows <= a.rows; row += kRows) run_block<kRows>(a, scratch, row, out);
-    run_rest<kRows - 1>(a.rows - row, a, scratch, row, out);
+    int row = run_blocks<12>(a, scratch, 0, out);
+    row = run_blocks<8>(a, scratch, row, out);
+    row = run_blocks<6>(a, scratch, row, out);
+    row = run_blocks<4>(a, scratch, row, out);
+    row = run_blocks<3>(a, scratch, row, out);
+    row = run_blocks<2>(a, scratch, row, out);
+    run_blocks<1>(a, scratch, row, out);
   }
 
   static void fold(int rows, int head_dim, const AttentionState& part,
