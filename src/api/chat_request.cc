@@ -12,24 +12,24 @@ namespace {
 using nlohmann::json;
 
 // max_completion_tokens is the newer name of max_tokens.
-Status read_max_tokens(FieldReader& fields, const ApiLimits& limits, RequestBase& base) {
+Status read_max_tokens(BodyReader& fields, const ApiLimits& limits, RequestBase& base) {
   FP_ASSIGN(const auto older, fields.integer("max_tokens", {1, limits.max_tokens}));
   FP_ASSIGN(const auto newer, fields.integer("max_completion_tokens", {1, limits.max_tokens}));
   if (older && newer && *older != *newer) {
-    return wrong_value("max_completion_tokens", "contradicts 'max_tokens'; send one of them");
+    return field_wrong_value("max_completion_tokens", "contradicts 'max_tokens'; send one of them");
   }
   if (older) base.max_tokens = static_cast<std::int32_t>(*older);
   if (newer) base.max_tokens = static_cast<std::int32_t>(*newer);
   return {};
 }
 
-Status read_logprobs(FieldReader& fields, const ApiLimits& limits, RequestBase& base) {
+Status read_logprobs(BodyReader& fields, const ApiLimits& limits, RequestBase& base) {
   FP_ASSIGN(const auto wanted, fields.boolean("logprobs"));
   FP_ASSIGN(const auto top, fields.integer("top_logprobs", {0, limits.top_logprobs}));
   if (wanted.value_or(false)) {
     base.sampling.logprobs = static_cast<std::int32_t>(top.value_or(0));
   } else if (top.value_or(0) > 0) {
-    return wrong_value("top_logprobs", "needs 'logprobs' to be true");
+    return field_wrong_value("top_logprobs", "needs 'logprobs' to be true");
   }
   return {};
 }
@@ -38,7 +38,7 @@ Status read_logprobs(FieldReader& fields, const ApiLimits& limits, RequestBase& 
 
 Result<ChatRequest> parse_chat_request(std::string_view body, const ApiLimits& limits) {
   FP_ASSIGN(const json object, parse_json_body(body, limits));
-  FieldReader fields(object, "");
+  BodyReader fields(object, "");
   ChatRequest request;
   std::set<std::string> nested;
   FP_TRY(refuse_unsupported(fields, Endpoint::kChat));
@@ -47,7 +47,7 @@ Result<ChatRequest> parse_chat_request(std::string_view body, const ApiLimits& l
   FP_TRY(read_logprobs(fields, limits, request.base));
   const json* messages = fields.find("messages");
   if (messages == nullptr) {
-    return missing("messages");
+    return field_missing("messages");
   }
   FP_ASSIGN(request.messages, read_messages(*messages, limits, nested));
   list_ignored(fields, nested, limits, request.base);

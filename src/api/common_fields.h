@@ -8,7 +8,7 @@ namespace fieldprint {
 
 // Reads everything of RequestBase but logprobs, max_tokens and ignored fields,
 // whose rules differ between the endpoints.
-Status read_common_fields(FieldReader& fields, const ApiLimits& limits, RequestBase& base);
+Status read_common_fields(BodyReader& fields, const ApiLimits& limits, RequestBase& base);
 
 // Text: a string; otherwise an array of {"type":"text","text":...} joined without
 // a separator. `parts` counts parts over all messages.
@@ -25,7 +25,7 @@ Result<std::vector<ChatMessage>> read_messages(const nlohmann::json& messages,
 Result<std::vector<TokenId>> read_tokens(const nlohmann::json& tokens, const std::string& param);
 
 // Fills base.ignored_fields and ignored_count.
-void list_ignored(const FieldReader& fields, const std::set<std::string>& nested,
+void list_ignored(const BodyReader& fields, const std::set<std::string>& nested,
                   const ApiLimits& limits, RequestBase& base);
 
 }  // namespace fieldprint

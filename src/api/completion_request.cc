@@ -20,16 +20,16 @@ using Prompt = std::variant<std::string, std::vector<TokenId>>;
 Result<Prompt> read_prompt(const json& prompt) {
   if (prompt.is_string()) return Prompt(prompt.get<std::string>());
   if (!prompt.is_array()) {
-    return wrong_type("prompt", "a string or an array of token ids", prompt);
+    return field_wrong_type("prompt", "a string or an array of token ids", prompt);
   }
-  if (prompt.empty()) return wrong_value("prompt", "must not be an empty array");
+  if (prompt.empty()) return field_wrong_value("prompt", "must not be an empty array");
   if (prompt[0].is_string() || prompt[0].is_array()) {
     if (prompt.size() > 1) {
-      return unsupported("prompt", "holds several prompts; send one request for each");
+      return field_unsupported("prompt", "holds several prompts; send one request for each");
     }
     if (prompt[0].is_string()) return Prompt(prompt[0].get<std::string>());
     FP_ASSIGN(auto inner, read_tokens(prompt[0], "prompt[0]"));
-    if (inner.empty()) return wrong_value("prompt[0]", "must not be an empty array");
+    if (inner.empty()) return field_wrong_value("prompt[0]", "must not be an empty array");
     return Prompt(std::move(inner));
   }
   FP_ASSIGN(auto tokens, read_tokens(prompt, "prompt"));
@@ -40,7 +40,7 @@ Result<Prompt> read_prompt(const json& prompt) {
 
 Result<CompletionRequest> parse_completion_request(std::string_view body, const ApiLimits& limits) {
   FP_ASSIGN(const json object, parse_json_body(body, limits));
-  FieldReader fields(object, "");
+  BodyReader fields(object, "");
   CompletionRequest request;
   RequestBase& base = request.base;
   FP_TRY(refuse_unsupported(fields, Endpoint::kCompletion));
@@ -51,11 +51,11 @@ Result<CompletionRequest> parse_completion_request(std::string_view body, const 
   base.sampling.logprobs = static_cast<std::int32_t>(logprobs.value_or(-1));
   FP_ASSIGN(const auto best_of, fields.integer("best_of", {1, limits.choices}));
   if (best_of && *best_of != base.choices) {
-    return unsupported("best_of", "may only equal 'n': choices are not ranked");
+    return field_unsupported("best_of", "may only equal 'n': choices are not ranked");
   }
   const json* prompt = fields.find("prompt");
   if (prompt == nullptr) {
-    return missing("prompt");
+    return field_missing("prompt");
   }
   FP_ASSIGN(request.prompt, read_prompt(*prompt));
   list_ignored(fields, {}, limits, base);

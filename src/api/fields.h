@@ -26,10 +26,10 @@ struct IntRange {
   std::int64_t high;
 };
 
-class FieldReader {
+class BodyReader {
  public:
   // `object` must outlive the reader. prefix: "" or "messages[3]." for params.
-  FieldReader(const nlohmann::json& object, std::string prefix);
+  BodyReader(const nlohmann::json& object, std::string prefix);
 
   // The field's value, nullptr when absent or null. Marks the name as known.
   const nlohmann::json* find(std::string_view name);
@@ -52,10 +52,10 @@ class FieldReader {
 };
 
 // "must be a string, not a number"
-tl::unexpected<Error> wrong_type(std::string param, std::string_view wanted,
-                                 const nlohmann::json& value);
-tl::unexpected<Error> wrong_value(std::string param, std::string message);
-tl::unexpected<Error> unsupported(std::string param, std::string message);
-tl::unexpected<Error> missing(std::string param, std::string message = "is missing");
+tl::unexpected<Error> field_wrong_type(std::string param, std::string_view wanted,
+                                       const nlohmann::json& value);
+tl::unexpected<Error> field_wrong_value(std::string param, std::string message);
+tl::unexpected<Error> field_unsupported(std::string param, std::string message);
+tl::unexpected<Error> field_missing(std::string param, std::string message = "is missing");
 
 }  // namespace fieldprint

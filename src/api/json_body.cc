@@ -6,6 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "codec/utf8.h"
+
 namespace fieldprint {
 namespace {
 
@@ -88,39 +90,14 @@ std::string reason_of(const json::exception& error) {
 
 }  // namespace
 
-std::size_t find_invalid_utf8(std::string_view text) {
-  const auto at = [&](std::size_t j) {
-    return j < text.size() ? static_cast<unsigned char>(text[j]) : 0U;
-  };
-  const auto tail = [&](std::size_t j) { return (at(j) & 0xC0U) == 0x80U; };
-  for (std::size_t i = 0; i < text.size();) {
-    const unsigned lead = at(i);
-    const unsigned next = at(i + 1);
-    if (lead < 0x80) {
-      i += 1;
-    } else if (lead >= 0xC2 && lead <= 0xDF && tail(i + 1)) {
-      i += 2;
-    } else if (lead >= 0xE0 && lead <= 0xEF && next >= (lead == 0xE0 ? 0xA0U : 0x80U) &&
-               next <= (lead == 0xED ? 0x9FU : 0xBFU) && tail(i + 2)) {
-      i += 3;
-    } else if (lead >= 0xF0 && lead <= 0xF4 && next >= (lead == 0xF0 ? 0x90U : 0x80U) &&
-               next <= (lead == 0xF4 ? 0x8FU : 0xBFU) && tail(i + 2) && tail(i + 3)) {
-      i += 4;
-    } else {
-      return i;
-    }
-  }
-  return std::string_view::npos;
-}
-
 Result<json> parse_json_body(std::string_view body, const ApiLimits& limits) {
   if (body.size() > limits.body_bytes) {
     return fail(ErrorKind::kTooLarge, "body_too_large",
                 "the body has " + std::to_string(body.size()) + " bytes; the limit is " +
                     std::to_string(limits.body_bytes));
   }
-  const std::size_t bad = find_invalid_utf8(body);
-  if (bad != std::string_view::npos) {
+  const std::size_t bad = utf8_valid_prefix(body);
+  if (bad != body.size()) {
     return fail(ErrorKind::kInvalid, "invalid_utf8",
                 "the body is not UTF-8 at byte " + std::to_string(bad));
   }

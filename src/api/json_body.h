@@ -15,7 +15,4 @@ namespace fieldprint {
 // json_too_large, json_duplicate_key, body_not_object.
 Result<nlohmann::json> parse_json_body(std::string_view body, const ApiLimits& limits);
 
-// Offset of the first byte that is not part of well-formed UTF-8; npos if none.
-std::size_t find_invalid_utf8(std::string_view text);
-
 }  // namespace fieldprint

@@ -10,14 +10,14 @@ namespace {
 
 using nlohmann::json;
 
-Status take_bool(FieldReader& fields, const char* name, bool& target) {
+Status take_bool(BodyReader& fields, const char* name, bool& target) {
   FP_ASSIGN(const auto value, fields.boolean(name));
   if (value) target = *value;
   return {};
 }
 
 // These endpoints have no place to list ignored fields, so they take none.
-Status refuse_unknown(const FieldReader& fields, const std::set<std::string>& nested) {
+Status refuse_unknown(const BodyReader& fields, const std::set<std::string>& nested) {
   auto unknown = fields.unknown();
   unknown.insert(unknown.end(), nested.begin(), nested.end());
   if (unknown.empty()) return {};
@@ -30,7 +30,7 @@ Status refuse_unknown(const FieldReader& fields, const std::set<std::string>& ne
 
 Result<TokenizeRequest> parse_tokenize_request(std::string_view body, const ApiLimits& limits) {
   FP_ASSIGN(const json object, parse_json_body(body, limits));
-  FieldReader fields(object, "");
+  BodyReader fields(object, "");
   TokenizeRequest request;
   FP_ASSIGN(auto model, fields.text("model", limits.label_bytes));
   request.model = std::move(model).value_or("");
@@ -56,13 +56,13 @@ Result<TokenizeRequest> parse_tokenize_request(std::string_view body, const ApiL
 
 Result<DetokenizeRequest> parse_detokenize_request(std::string_view body, const ApiLimits& limits) {
   FP_ASSIGN(const json object, parse_json_body(body, limits));
-  FieldReader fields(object, "");
+  BodyReader fields(object, "");
   DetokenizeRequest request;
   FP_ASSIGN(auto model, fields.text("model", limits.label_bytes));
   request.model = std::move(model).value_or("");
   const json* tokens = fields.find("tokens");
   if (tokens == nullptr) {
-    return missing("tokens");
+    return field_missing("tokens");
   }
   FP_ASSIGN(request.tokens, read_tokens(*tokens, "tokens"));
   FP_TRY(refuse_unknown(fields, {}));

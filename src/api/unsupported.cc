@@ -102,11 +102,11 @@ bool is_harmless(const json& value, Harmless harmless) {
 }
 
 template <std::size_t N>
-Status apply(FieldReader& fields, const Rule (&rules)[N]) {
+Status apply(BodyReader& fields, const Rule (&rules)[N]) {
   for (const Rule& rule : rules) {
     const json* value = fields.find(rule.name);
     if (value != nullptr && !is_harmless(*value, rule.harmless)) {
-      return unsupported(fields.param(rule.name), rule.message);
+      return field_unsupported(fields.param(rule.name), rule.message);
     }
   }
   return {};
@@ -114,7 +114,7 @@ Status apply(FieldReader& fields, const Rule (&rules)[N]) {
 
 }  // namespace
 
-Status refuse_unsupported(FieldReader& fields, Endpoint endpoint) {
+Status refuse_unsupported(BodyReader& fields, Endpoint endpoint) {
   FP_TRY(apply(fields, kBoth));
   switch (endpoint) {
     case Endpoint::kChat:

@@ -11,6 +11,6 @@ namespace fieldprint {
 enum class Endpoint : std::uint8_t { kChat, kCompletion };
 
 // Errors: unsupported.
-Status refuse_unsupported(FieldReader& fields, Endpoint endpoint);
+Status refuse_unsupported(BodyReader& fields, Endpoint endpoint);
 
 }  // namespace fieldprint

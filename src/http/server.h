@@ -60,7 +60,7 @@ class Server {
   virtual ~Server() = default;
 
   virtual void set_loading_progress(int percent) = 0;  // 0..100
-  virtual void set_ready(ServiceContext service) = 0;  // once
+  virtual void set_ready(ServiceContext service) = 0;  // at most once; also while draining
   // Refuses new work (503 draining; /readyz and /health 503), drains the engine,
   // waits until responses in flight are written. False if some were cut off.
   virtual bool drain(std::chrono::milliseconds timeout) = 0;

@@ -1,0 +1,171 @@
+#include "http/generation_job.h"
+
+#include <utility>
+
+#include "core/check.h"
+#include "core/log.h"
+#include "http/sse.h"
+
+namespace fieldprint {
+namespace {
+
+double seconds_since(GenerationJob::Clock::time_point start) {
+  return std::chrono::duration<double>(GenerationJob::Clock::now() - start).count();
+}
+
+std::size_t index_of(std::int32_t choice, std::size_t count) {
+  const auto index = static_cast<std::size_t>(choice);
+  FP_CHECK(index < count);
+  return index;
+}
+
+}  // namespace
+
+GenerationJob::GenerationJob(ServerState& state, Parts parts)
+    : state_(state), parts_(std::move(parts)), last_write_(Clock::now()) {
+  const auto count = static_cast<std::size_t>(parts_.base.choices);
+  choices_.resize(count);
+  last_text_.resize(count);
+  evidence_.anchor = state.service.anchor;
+  evidence_.profile = state.service.engine->numeric_profile();
+  evidence_.seeds.resize(count);
+  evidence_.ignored_fields = parts_.base.ignored_fields;
+  evidence_.ignored_count = parts_.base.ignored_count;
+  state_.metrics.streams.add(1);
+}
+
+GenerationJob::~GenerationJob() {
+  if (!finished_) {
+    parts_.generation->cancel();
+    state_.metrics.cancelled.add();
+    log_end("cancelled");
+  }
+  state_.metrics.streams.add(-1);
+}
+
+void GenerationJob::note(const DeltaEvent& event) {
+  const std::size_t choice = index_of(event.choice, choices_.size());
+  const auto now = Clock::now();
+  if (!first_text_seen_) {
+    state_.metrics.first_token.observe(seconds_since(parts_.start));
+    first_text_seen_ = true;
+  }
+  if (last_text_[choice] != Clock::time_point{}) {
+    state_.metrics.between_tokens.observe(
+        std::chrono::duration<double>(now - last_text_[choice]).count());
+  }
+  last_text_[choice] = now;
+}
+
+void GenerationJob::note(const ChoiceDoneEvent& event) {
+  evidence_.seeds[index_of(event.choice, choices_.size())] = event.seed;
+}
+
+void GenerationJob::note(const DoneEvent& event) {
+  evidence_.usage = event.usage;
+  finished_ = true;
+  state_.metrics.request.observe(seconds_since(parts_.start));
+  log_end("done");
+}
+
+void GenerationJob::note(const FailedEvent& event) {
+  error_ = event.error;
+  finished_ = true;
+  log_end(event.error.code.c_str());
+}
+
+void GenerationJob::log_end(const char* outcome) {
+  const LogRequestScope scope(parts_.request_id);
+  const UsageReport& usage = evidence_.usage;
+  log_info("generation", {{"outcome", std::string(outcome)},
+                          {"prompt_tokens", std::int64_t{usage.prompt_tokens}},
+                          {"cached_tokens", std::int64_t{usage.cached_tokens}},
+                          {"completion_tokens", std::int64_t{usage.completion_tokens}},
+                          {"seconds", seconds_since(parts_.start)}});
+}
+
+void GenerationJob::gather(GenerationEvent event) {
+  if (auto* delta = std::get_if<DeltaEvent>(&event)) {
+    note(*delta);
+    ChoiceResult& choice = choices_[index_of(delta->choice, choices_.size())];
+    choice.text += delta->text;
+    for (TokenLogprob& token : delta->logprobs) choice.logprobs.push_back(std::move(token));
+  } else if (const auto* done = std::get_if<ChoiceDoneEvent>(&event)) {
+    note(*done);
+    choices_[index_of(done->choice, choices_.size())].reason = done->reason;
+  } else if (const auto* end = std::get_if<DoneEvent>(&event)) {
+    note(*end);
+  } else {
+    note(std::get<FailedEvent>(event));
+  }
+}
+
+Result<std::string> GenerationJob::whole() {
+  if (error_) return tl::unexpected(*error_);
+  return parts_.printer->whole(choices_, evidence_);
+}
+
+tl::unexpected<Error> GenerationJob::deadline_error() {
+  return fail(ErrorKind::kCancelled, "deadline_exceeded",
+              "the response took longer than the server's request deadline; stream it, or ask "
+              "for fewer tokens");
+}
+
+// Sends the held finish chunk of a choice.
+void GenerationJob::flush_finish(std::string& out, const Evidence* evidence) {
+  if (!pending_finish_) return;
+  append_event(out, parts_.printer->finish(*pending_finish_, evidence));
+  pending_finish_.reset();
+}
+
+void GenerationJob::frame(GenerationEvent& event, std::string& out) {
+  if (const auto* delta = std::get_if<DeltaEvent>(&event)) {
+    note(*delta);
+    flush_finish(out, nullptr);
+    append_event(out, parts_.printer->delta(*delta));
+  } else if (const auto* done = std::get_if<ChoiceDoneEvent>(&event)) {
+    note(*done);
+    flush_finish(out, nullptr);
+    pending_finish_ = *done;
+  } else if (const auto* end = std::get_if<DoneEvent>(&event)) {
+    note(*end);
+    flush_finish(out, &evidence_);
+    if (parts_.base.stream_usage == StreamUsage::kOn) {
+      append_event(out, parts_.printer->usage(end->usage));
+    }
+    out += kSseDone;
+  } else {
+    const auto& failed = std::get<FailedEvent>(event);
+    note(failed);
+    flush_finish(out, nullptr);
+    // The status line said 200 long ago, so the error is an event of its own.
+    append_event(out, print_error(failed.error));
+    out += kSseDone;
+  }
+}
+
+std::string GenerationJob::frames() {
+  std::string out;
+  if (!opened_) {
+    opened_ = true;
+    for (std::int32_t choice = 0; choice < parts_.base.choices; ++choice) {
+      if (const auto chunk = parts_.printer->opening(choice)) append_event(out, *chunk);
+    }
+  }
+  // Wait only when there is nothing to say yet; then take what is there already.
+  auto wait =
+      out.empty() ? std::min(kSlice, state_.options.ping_interval) : std::chrono::milliseconds(0);
+  constexpr std::size_t kBatchBytes = 16384;
+  while (!finished_ && out.size() < kBatchBytes) {
+    auto event = parts_.generation->next(wait);
+    if (!event) break;
+    frame(*event, out);
+    wait = std::chrono::milliseconds(0);
+  }
+  const auto now = Clock::now();
+  if (out.empty() && now - last_write_ >= state_.options.ping_interval) out = kSsePing;
+  if (!out.empty()) last_write_ = now;
+  return out;
+}
+
+}  // namespace fieldprint

@@ -1,0 +1,84 @@
+// One generation with a client waiting: turns engine events into a whole response
+// or into stream frames. Destroying it cancels what still runs.
+//
+// Thread rule: one thread, the connection's.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "api/response.h"
+#include "engine/request.h"
+#include "http/state.h"
+
+namespace fieldprint {
+
+class GenerationJob {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  struct Parts {
+    Admissions::Slot slot;
+    std::unique_ptr<Generation> generation;
+    std::unique_ptr<ResponsePrinter> printer;
+    RequestBase base;
+    Clock::time_point start;     // of the request
+    Clock::time_point deadline;  // whole responses only
+    std::string request_id;
+  };
+  GenerationJob(ServerState& state, Parts parts);
+  ~GenerationJob();
+  GenerationJob(const GenerationJob&) = delete;
+  GenerationJob& operator=(const GenerationJob&) = delete;
+
+  // The whole response body. `peer_left` is asked every now and then.
+  // Errors: the engine's; deadline_exceeded; client_left (nobody will read it).
+  template <typename PeerLeft>
+  Result<std::string> collect(PeerLeft&& peer_left) {
+    while (!finished_) {
+      if (peer_left()) {
+        return fail(ErrorKind::kCancelled, "client_left", "the client closed the connection");
+      }
+      if (Clock::now() >= parts_.deadline) return deadline_error();
+      auto event = parts_.generation->next(kSlice);
+      if (event) gather(std::move(*event));
+    }
+    return whole();
+  }
+
+  // Frames that are ready; waits at most kSlice. Empty: nothing yet. After the last
+  // frames ("[DONE]") finished() is true.
+  std::string frames();
+  bool finished() const { return finished_; }
+
+ private:
+  static constexpr std::chrono::milliseconds kSlice{100};
+
+  void gather(GenerationEvent event);  // whole responses
+  Result<std::string> whole();
+  tl::unexpected<Error> deadline_error();
+  void frame(GenerationEvent& event, std::string& out);  // streams
+  void flush_finish(std::string& out, const Evidence* evidence);
+  void note(const DeltaEvent& event);
+  void note(const ChoiceDoneEvent& event);
+  void note(const DoneEvent& event);
+  void note(const FailedEvent& event);
+  void log_end(const char* outcome);
+
+  ServerState& state_;
+  Parts parts_;
+  std::vector<ChoiceResult> choices_;
+  Evidence evidence_;
+  std::optional<ChoiceDoneEvent> pending_finish_;  // held until we know it is the last
+  std::optional<Error> error_;
+  bool opened_ = false;
+  bool finished_ = false;
+  bool first_text_seen_ = false;
+  std::vector<Clock::time_point> last_text_;  // per choice
+  Clock::time_point last_write_;
+};
+
+}  // namespace fieldprint

@@ -1,0 +1,104 @@
+#include "http/http_metrics.h"
+
+namespace fieldprint {
+namespace {
+
+double ratio(std::int32_t part, std::int32_t whole) {
+  return whole > 0 ? static_cast<double>(part) / whole : 0.0;
+}
+
+}  // namespace
+
+HttpMetrics::HttpMetrics(MetricRegistry& into)
+    : registry(into),
+      connections(into.gauge("fieldprint_http_connections", "Open connections")),
+      connections_refused(into.counter("fieldprint_http_connections_refused_total",
+                                       "Connections over the cap, answered 503 or dropped")),
+      streams(into.gauge("fieldprint_http_generations", "Generations with a client waiting")),
+      cancelled(into.counter("fieldprint_http_cancelled_total",
+                             "Generations cancelled because the client left")),
+      ignored_fields(into.counter("fieldprint_ignored_fields_total",
+                                  "Unknown fields of request bodies, listed to the client")),
+      first_token(into.histogram("fieldprint_time_to_first_token_seconds",
+                                 "From the request to its first text", latency_bounds_seconds())),
+      between_tokens(into.histogram("fieldprint_inter_token_seconds",
+                                    "Between two pieces of text of one choice",
+                                    latency_bounds_seconds())),
+      request(into.histogram("fieldprint_request_seconds",
+                             "From the request to the end of its generation",
+                             latency_bounds_seconds())) {}
+
+void HttpMetrics::count_response(std::string_view route, int status, double seconds) {
+  registry
+      .counter("fieldprint_http_responses_total", "Responses by matched route and status",
+               {{"route", std::string(route)}, {"status", std::to_string(status)}})
+      .add();
+  registry
+      .histogram("fieldprint_http_response_seconds", "Time to write a whole response",
+                 latency_bounds_seconds(), {{"route", std::string(route)}})
+      .observe(seconds);
+}
+
+void HttpMetrics::count_rejection(std::string_view code) {
+  registry
+      .counter("fieldprint_http_rejections_total", "Requests refused before they ran",
+               {{"code", std::string(code)}})
+      .add();
+}
+
+void update_engine_metrics(MetricRegistry& registry, const Engine& engine) {
+  const EngineStats stats = engine.stats();
+  const auto gauge = [&](const char* name, const char* help, double value) {
+    registry.gauge(name, help).set(value);
+  };
+  const auto total = [&](const char* name, const char* help, double value) {
+    registry.counter(name, help).raise_to(value);
+  };
+  gauge("fieldprint_requests_running", "Sequences in the batch", stats.running);
+  gauge("fieldprint_requests_waiting", "Requests in the engine's queue", stats.waiting);
+  gauge("fieldprint_kv_pages_total", "KV pages on the device", stats.pages_total);
+  gauge("fieldprint_kv_pages_used", "KV pages held by sequences or pinned", stats.pages_used);
+  gauge("fieldprint_kv_pages_cached", "KV pages held by the prefix cache only", stats.pages_cached);
+  // Evictable pages do not count: a router would see a full server.
+  gauge("fieldprint_kv_usage_ratio", "KV pages used of all",
+        ratio(stats.pages_used, stats.pages_total));
+  total("fieldprint_engine_steps_total", "Steps of the engine", static_cast<double>(stats.steps));
+  total("fieldprint_prompt_tokens_total", "Prompt tokens accepted",
+        static_cast<double>(stats.prompt_tokens));
+  total("fieldprint_cached_tokens_total", "Prompt tokens found in the prefix cache",
+        static_cast<double>(stats.cached_tokens));
+  total("fieldprint_generated_tokens_total", "Tokens generated",
+        static_cast<double>(stats.generated_tokens));
+  total("fieldprint_preemptions_total", "Sequences whose pages were taken back",
+        static_cast<double>(stats.preemptions));
+  total("fieldprint_engine_busy_seconds_total", "Time inside steps", stats.busy_seconds);
+}
+
+void update_vllm_metrics(MetricRegistry& registry, const Engine& engine, const std::string& model) {
+  const EngineStats stats = engine.stats();
+  const MetricLabels labels = {{"model_name", model}};
+  const double usage = ratio(stats.pages_used, stats.pages_total);
+  registry.gauge("vllm:num_requests_running", "Alias of fieldprint_requests_running", labels)
+      .set(stats.running);
+  registry.gauge("vllm:num_requests_waiting", "Alias of fieldprint_requests_waiting", labels)
+      .set(stats.waiting);
+  registry.gauge("vllm:kv_cache_usage_perc", "Alias of fieldprint_kv_usage_ratio", labels)
+      .set(usage);
+  registry.gauge("vllm:gpu_cache_usage_perc", "Alias of fieldprint_kv_usage_ratio", labels)
+      .set(usage);
+  registry.counter("vllm:prompt_tokens_total", "Alias of fieldprint_prompt_tokens_total", labels)
+      .raise_to(static_cast<double>(stats.prompt_tokens));
+  registry
+      .counter("vllm:generation_tokens_total", "Alias of fieldprint_generated_tokens_total", labels)
+      .raise_to(static_cast<double>(stats.generated_tokens));
+  registry
+      .counter("vllm:prefix_cache_hits_total", "Alias of fieldprint_cached_tokens_total", labels)
+      .raise_to(static_cast<double>(stats.cached_tokens));
+  registry
+      .counter("vllm:prefix_cache_queries_total", "Alias of fieldprint_prompt_tokens_total", labels)
+      .raise_to(static_cast<double>(stats.prompt_tokens));
+  registry.counter("vllm:num_preemptions_total", "Alias of fieldprint_preemptions_total", labels)
+      .raise_to(static_cast<double>(stats.preemptions));
+}
+
+}  // namespace fieldprint

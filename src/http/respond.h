@@ -1,0 +1,17 @@
+// Writing JSON answers and errors into the HTTP library's response.
+#pragma once
+
+#include <httplib.h>
+
+#include <string>
+
+#include "core/error.h"
+#include "http/state.h"
+
+namespace fieldprint {
+
+void respond_json(httplib::Response& response, int status, std::string body);
+// Status, Retry-After where trying again helps, and OpenAI's error body.
+void respond_error(const ServerState& state, httplib::Response& response, const Error& error);
+
+}  // namespace fieldprint

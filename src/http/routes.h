@@ -1,0 +1,14 @@
+// The routes of both listeners.
+#pragma once
+
+#include <httplib.h>
+
+#include "http/state.h"
+
+namespace fieldprint {
+
+void install_generation_routes(httplib::Server& server, ServerState& state);  // completions
+void install_info_routes(httplib::Server& server, ServerState& state);        // models, tokenize
+void install_probe_routes(httplib::Server& server, ServerState& state);       // health, metrics
+
+}  // namespace fieldprint

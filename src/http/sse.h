@@ -1,0 +1,18 @@
+// Server-sent events: the exact frames OpenAI clients read.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace fieldprint {
+
+// "data: <json>\n\n". json must be one line.
+inline void append_event(std::string& out, std::string_view json) {
+  out += "data: ";
+  out += json;
+  out += "\n\n";
+}
+inline constexpr std::string_view kSseDone = "data: [DONE]\n\n";
+inline constexpr std::string_view kSsePing = ": ping\n\n";  // a comment; readers skip it
+
+}  // namespace fieldprint
