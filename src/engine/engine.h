@@ -1,7 +1,8 @@
 // The engine: one thread that owns scheduler, KV pool and device.
 //
 // Thread rule: submit(), stats() and drain() may be called from any thread; they
-// only pass messages to the engine thread. Everything else stays inside it.
+// only pass messages to the engine thread. Everything else stays inside it. Destroying
+// the engine ends what is left with engine_stopped; handles may outlive it.
 #pragma once
 
 #include <cstdint>
@@ -22,6 +23,7 @@ struct EngineOptions {
   std::int32_t prefill_chunk = 512;       // tokens of prompt per step when nothing decodes
   std::int32_t mixed_prefill_chunk = 64;  // the same while sequences decode
   bool prefix_cache = true;
+  std::int32_t event_queue = 256;  // undelivered events at which a request is paused
 };
 
 struct EngineStats {
@@ -45,12 +47,17 @@ struct AnchorBinding {
   float gamma = 0.0F;        // gated: same for all heads
   float psi = 0.0F;          // floored
   float beta_policy = 0.0F;  // added to beta_fit of every row
+  // "sha256:<hex>" of the loaded model, compared with the artifact's. Empty only where
+  // the caller has compared them.
+  std::string model_digest;
 };
 
 class Engine {
  public:
   // Takes ownership of the runner; the tokenizer must outlive the engine.
-  // anchor may have no artifact. Errors: anchor_model_mismatch, kv_exhausted.
+  // anchor may have no artifact. Errors: anchor_model_mismatch, anchor_mode_invalid,
+  // anchor_corrupt, kv_exhausted (the context or the anchor does not fit the KV cache),
+  // invalid_options.
   static Result<std::unique_ptr<Engine>> create(std::unique_ptr<Runner> runner,
                                                 const Tokenizer& tokenizer,
                                                 const EngineOptions& options,

@@ -19,18 +19,4 @@ class TokenDecoder {
   virtual bool is_end_of_generation(TokenId token) const = 0;
 };
 
-class TokenizerDecoder final : public TokenDecoder {
- public:
-  // tokenizer must outlive the decoder.
-  explicit TokenizerDecoder(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
-  std::string text(TokenId token) const override { return tokenizer_.decode(token, false); }
-  std::string label(TokenId token) const override { return tokenizer_.decode(token, true); }
-  bool is_end_of_generation(TokenId token) const override {
-    return tokenizer_.is_end_of_generation(token);
-  }
-
- private:
-  const Tokenizer& tokenizer_;
-};
-
 }  // namespace fieldprint

@@ -1,0 +1,154 @@
+// The engine without its thread: queue, scheduler, KV pages and one runner, advanced by
+// step(). Deterministic: given the same calls, clock readings and seed it does the same,
+// which is what the simulation tests and any replay rest on.
+//
+// A step:  sweep (cancelled, past deadline) -> admit -> share the token budget -> plan
+// and commit pages, preempting the youngest -> runner.forward -> sample, emit, index.
+//
+// Invariants: a job gets exactly one terminal event; a sequence is in exactly one of
+// waiting and running; only running ones hold pages. A sequence whose consumer is slow is
+// paused: not scheduled, and the first to give up its pages and slot to others.
+//
+// Thread rule: prepare() from any thread; everything else from one.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <functional>
+#include <list>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/engine.h"
+#include "engine/scheduler.h"
+#include "engine/sequence.h"
+#include "engine/token_decoder.h"
+#include "kv/block_pool.h"
+#include "kv/prefix_index.h"
+#include "runner/runner.h"
+
+namespace fieldprint {
+
+// A pinned anchor as the engine sees it: the sink page and the rows to put in front of
+// every context. `view` and `sink` stay valid as long as `owner`.
+struct AnchorInFront {
+  std::int32_t length = 0;  // T: the first prompt token's position, sink included
+  PageEntry sink;           // row of position 0, class sink
+  AnchorView view;
+  std::string seed;  // names rows and policy: part of every prefix key behind it
+  std::shared_ptr<void> owner;
+};
+// Pins an anchor's rows; called once, on an empty pool.
+using AnchorFactory = std::function<Result<AnchorInFront>(BlockPool&, Runner&)>;
+
+struct EngineCoreSetup {
+  std::unique_ptr<Runner> runner;
+  std::shared_ptr<const TokenDecoder> decoder;
+  EngineOptions options;
+  AnchorFactory anchor;               // empty: no anchor
+  std::function<EngineTime()> clock;  // empty: steady_clock
+  std::shared_ptr<Waker> waker;       // empty: a private one
+  std::uint64_t seed_base = 0;        // requests without a seed draw from this
+};
+
+struct StepOutcome {
+  bool worked = false;                // false: nothing can be computed now
+  std::optional<EngineTime> wake_at;  // the next deadline among live requests
+};
+
+class EngineCore {
+ public:
+  // Errors: invalid_options, kv_exhausted (the context does not fit the pool, or the
+  // anchor does not), anchor_* of the factory.
+  static Result<std::unique_ptr<EngineCore>> create(EngineCoreSetup setup);
+  ~EngineCore();
+
+  // Checks a request and resolves its defaults. Errors: invalid_*,
+  // context_length_exceeded, kv_exhausted (can never fit the pool).
+  Result<std::shared_ptr<Job>> prepare(GenerationRequest request);
+  // Queues a prepared job.
+  void enqueue(std::shared_ptr<Job> job);
+
+  StepOutcome step();
+  // Ends every live request with `error`.
+  void fail_all(const Error& error);
+
+  bool idle() const { return waiting_.empty() && running_.empty(); }
+  std::int32_t queued() const;  // jobs that have never run
+  EngineStats stats() const;
+  // Audits pool, index and references. Errors: kv_integrity.
+  Status check_integrity() const;
+  // Drops the prefix cache.
+  void clear_cache() { index_.clear(); }
+
+  const EngineOptions& options() const { return options_; }
+  Runner& runner() { return *runner_; }
+  const Runner& runner() const { return *runner_; }
+
+ private:
+  struct StepItem {
+    Sequence* sequence = nullptr;
+    std::int32_t begin = 0;  // history index of the first token
+    std::int32_t count = 0;
+    AppendedRows rows;
+    bool wants_logits = false;
+  };
+  enum class CommitResult : std::uint8_t { kCommitted, kPreempted, kFailed };
+
+  explicit EngineCore(EngineCoreSetup setup);
+  Status start(const AnchorFactory& anchor);
+  Status check_fits(const Job& job) const;
+
+  // engine_core.cc: queue and lifetime
+  void sweep();
+  void admit();
+  bool try_admit(Sequence& sequence);
+  void attach(Sequence& sequence);
+  std::int32_t promised_pages() const;
+  std::int32_t used_slots() const;
+  Sequence* youngest_paused() const;
+  void preempt(Sequence& victim);
+  void fail_job(Job& job, const Error& error);
+  void remove_ended();
+
+  // engine_step.cc: one forward step and what follows from it
+  std::vector<Sequence*> ready_sequences();
+  std::vector<StepItem> build_step(std::span<Sequence* const> ready);
+  CommitResult commit(Sequence& sequence, StepItem& item);
+  Sequence* pick_victim(const Sequence& needy);
+  void run_step(std::vector<StepItem>& items);
+  void apply(std::vector<StepItem>& items, const StepOutput& output);
+  void fail_step(std::vector<StepItem>& items, const Error& error);
+  std::vector<Sequence*> fork_choices(Sequence& first);
+  Status take_token(Sequence& sequence, std::span<const float> logits, std::span<const float> mass);
+  TokenLogprob describe(const SampledToken& sampled) const;
+  void emit(Sequence& sequence, TextPiece piece);
+  void finish(Sequence& sequence, TextPiece last, FinishReason reason);
+  void finish_job(Job& job);
+
+  std::unique_ptr<Runner> runner_;
+  std::shared_ptr<const TokenDecoder> decoder_;
+  EngineOptions options_;
+  std::function<EngineTime()> clock_;
+  std::shared_ptr<Waker> waker_;
+  std::uint64_t seed_base_;
+  std::atomic<std::uint64_t> prepared_{0};
+
+  BlockPool pool_;
+  PrefixIndex index_;
+  std::optional<AnchorInFront> anchor_;
+  std::int32_t anchor_pages_ = 0;
+  std::list<std::unique_ptr<Sequence>> waiting_;  // ascending age
+  std::list<std::unique_ptr<Sequence>> running_;  // ascending age
+  std::uint64_t next_number_ = 1;
+  std::uint64_t cursor_ = 0;  // round robin, scheduler.h
+  // Last refused admission: whom, and what it needed. Saves hashing its prompt each step.
+  std::uint64_t refused_age_ = 0;
+  std::int32_t refused_pages_ = 0;
+  bool audited_ = true;  // since the last work
+  EngineStats stats_;
+};
+
+}  // namespace fieldprint

@@ -1,0 +1,67 @@
+// A request inside the engine (Job) and each of its choices (Sequence).
+//
+// Thread rule: the engine's thread, except Job::events.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "engine/event_channel.h"
+#include "engine/request.h"
+#include "engine/sampler.h"
+#include "engine/text_stream.h"
+#include "engine/token_history.h"
+#include "kv/block_table.h"
+#include "kv/prefix_index.h"
+
+namespace fieldprint {
+
+using EngineTime = std::chrono::steady_clock::time_point;
+
+inline constexpr std::uint64_t kMaxChoices = 16;
+
+struct Job {
+  GenerationRequest request;
+  std::shared_ptr<EventChannel> events;
+  std::uint64_t number = 0;        // order of arrival, from 1
+  std::uint64_t seed = 0;          // of choice 0
+  std::int32_t prompt_tokens = 0;  // anchor not counted
+  std::int32_t max_tokens = 0;     // per choice, >= 1
+  bool anchored = false;
+  bool admitted = false;          // has left the queue once
+  bool ended = false;             // its terminal event has been pushed
+  std::int32_t open_choices = 0;  // not yet done
+  UsageReport usage;
+  double mass[kKvClasses] = {};  // sum over generated tokens
+  EngineTime admitted_at;
+  std::optional<EngineTime> first_token_at;
+};
+
+struct Sequence {
+  Sequence(std::shared_ptr<Job> job_in, std::int32_t choice_in, BlockPool& pool);
+  // The state of a choice that has computed the same prompt.
+  Sequence(const Sequence& first, std::int32_t choice_in);
+
+  std::uint64_t age() const {
+    return job->number * kMaxChoices + static_cast<std::uint64_t>(choice);
+  }
+  // Choices that this sequence will become when its prompt is computed.
+  std::int32_t slots() const;
+  std::int32_t computed() const { return table.length() - table_begin; }
+  std::int32_t remaining() const { return history.size() - computed(); }
+
+  std::shared_ptr<Job> job;
+  std::int32_t choice = 0;
+  std::int32_t generated = 0;
+  bool done = false;
+  TokenHistory history;
+  Sampler sampler;
+  TextStream text;
+  BlockTable table;
+  std::int32_t table_begin = 0;  // position of history[0]: the anchor's length
+  PrefixChain chain;
+};
+
+}  // namespace fieldprint

@@ -1,0 +1,49 @@
+#include "engine/token_history.h"
+
+#include <algorithm>
+
+#include "core/check.h"
+
+namespace fieldprint {
+
+TokenHistory::TokenHistory(const std::vector<TokenSpan>& prompt, FirstToken first) {
+  for (const TokenSpan& span : prompt) {
+    for (const TokenId token : span.tokens) {
+      const bool sink = first == FirstToken::kIsSink && tokens_.empty();
+      append(token, sink ? KvClass::kSink : span.cls);
+    }
+  }
+}
+
+void TokenHistory::append(TokenId token, KvClass cls) {
+  tokens_.push_back(token);
+  if (runs_.empty() || runs_.back().cls != cls) runs_.push_back({cls, 0});
+  ++runs_.back().tokens;
+}
+
+std::vector<AppendRun> TokenHistory::runs(std::int32_t begin, std::int32_t count) const {
+  FP_CHECK(begin >= 0 && count >= 0 && begin + count <= size());
+  std::vector<AppendRun> out;
+  std::int32_t run_begin = 0;
+  for (const AppendRun& run : runs_) {
+    const std::int32_t run_end = run_begin + run.tokens;
+    const std::int32_t from = std::max(begin, run_begin);
+    const std::int32_t to = std::min(begin + count, run_end);
+    if (from < to) out.push_back({run.cls, to - from});
+    run_begin = run_end;
+  }
+  return out;
+}
+
+std::vector<PrefixSpan> TokenHistory::spans() const {
+  std::vector<PrefixSpan> out;
+  std::size_t begin = 0;
+  for (const AppendRun& run : runs_) {
+    const auto count = static_cast<std::size_t>(run.tokens);
+    out.push_back({run.cls, std::span(tokens_).subspan(begin, count)});
+    begin += count;
+  }
+  return out;
+}
+
+}  // namespace fieldprint
