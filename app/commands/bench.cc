@@ -69,7 +69,7 @@ nlohmann::ordered_json row_json(const ModelStack& stack, const Settings& setting
 void print_markdown_head() {
   fmt::print("| {:<28} | {:>10} | {:>8} | {:<7} | {:>7} | {:<16} | {:>18} | {:>6} |\n", "model",
              "size", "params", "backend", "threads", "test", "t/s", "GB/s");
-  fmt::print("| {:-<28} | {:->10}: | {:->8}: | {:-<7} | {:->7}: | {:-<16} | {:->18}: | {:->6}: |\n",
+  fmt::print("| {:-<28} | {:->9}: | {:->7}: | {:-<7} | {:->6}: | {:-<16} | {:->17}: | {:->5}: |\n",
              "", "", "", "", "", "", "", "");
 }
 
