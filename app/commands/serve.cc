@@ -124,8 +124,6 @@ Result<int> cmd_serve(const CommandInput& input) {
   // Declared before the server: the server's threads end before the engine does.
   Result<EngineStack> stack = fail(ErrorKind::kInternal, "internal", "not loaded");
   FP_ASSIGN(const std::unique_ptr<Server> server, Server::start(options));
-  log_info("listening, model is loading", {{"port", std::int64_t{server->port()}},
-                                           {"ops_port", std::int64_t{server->ops_port()}}});
   stack = load(settings, *server);
   if (!stack) return tl::unexpected(stack.error());
   export_anchor_metrics(server->metrics(), *stack);

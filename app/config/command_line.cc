@@ -103,6 +103,9 @@ Status collect(const CLI::App& app, std::deque<Bound>& bounds, CommandLine& line
     setting.items = bound.option->type == OptionType::kBool
                         ? std::vector<std::string>{bound.on ? "true" : "false"}
                         : bound.values;
+    const bool list =
+        bound.option->type == OptionType::kIntList || bound.option->type == OptionType::kTextList;
+    if (!list) setting.items = {setting.items.back()};  // the last one wins
     line.flags[bound.option->name] = std::move(setting);
   }
   bool flags_ended = false;

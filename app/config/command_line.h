@@ -18,8 +18,8 @@ struct CommandLine {
 
 // args: without the program's name. `-v` and `--version` mean the command version; no
 // arguments, `-h` and `--help` mean help. "--" ends the flags; "--no-x" sets a switch to
-// false. Errors: unknown_command, unknown_flag (both with the nearest known one),
-// missing_value, unexpected_argument, option_value.
+// false; of a repeated flag the last one wins, lists take all. Errors: unknown_command,
+// unknown_flag (both with the nearest known one), missing_value, unexpected_argument, option_value.
 Result<CommandLine> parse_command_line(std::span<const std::string> args);
 
 // Help: the list of commands, or one command with its options, sources, defaults and examples.

@@ -33,6 +33,8 @@ TEST(CommandLine, FlagsInEverySpelling) {
   }
   const Result<CommandLine> off = parse_command_line(Args{"serve", "--no-prefix-cache"});
   EXPECT_EQ(off->flags.at("prefix-cache").items, Args{"false"});
+  const Result<CommandLine> twice = parse_command_line(Args{"serve", "-m", "x", "-m", "y"});
+  EXPECT_EQ(twice->flags.at("model").items, Args{"y"});
   const Result<CommandLine> negative = parse_command_line(Args{"run", "--beta", "-1.5"});
   ASSERT_TRUE(negative.has_value()) << negative.error().message;
   EXPECT_EQ(negative->flags.at("beta").items, Args{"-1.5"});
