@@ -162,11 +162,6 @@ void EngineCore::enqueue(std::shared_ptr<Job> job) {
   insert_by_age(waiting_, std::make_unique<Sequence>(std::move(job), 0, pool_));
 }
 
-std::int32_t EngineCore::queued() const {
-  return static_cast<std::int32_t>(
-      std::ranges::count_if(waiting_, [](const auto& s) { return !s->job->admitted; }));
-}
-
 StepOutcome EngineCore::step() {
   sweep();
   admit();
@@ -265,6 +260,7 @@ bool EngineCore::try_admit(Sequence& sequence) {
   Job& job = *sequence.job;
   if (!job.admitted) {
     job.admitted = true;
+    left_queue_.fetch_add(1, std::memory_order_relaxed);
     job.admitted_at = clock_();
     job.usage.cached_tokens = sequence.computed();
     stats_.prompt_tokens += static_cast<std::uint64_t>(job.prompt_tokens);
@@ -322,6 +318,7 @@ void EngineCore::preempt(Sequence& victim) {
 void EngineCore::fail_job(Job& job, const Error& error) {
   if (job.ended) return;
   job.ended = true;
+  if (!job.admitted) left_queue_.fetch_add(1, std::memory_order_relaxed);
   job.events->push(FailedEvent{error});
 }
 

@@ -9,7 +9,7 @@
 // waiting and running; only running ones hold pages. A sequence whose consumer is slow is
 // paused: not scheduled, and the first to give up its pages and slot to others.
 //
-// Thread rule: prepare() from any thread; everything else from one.
+// Thread rule: prepare() and left_queue() from any thread; everything else from one.
 #pragma once
 
 #include <array>
@@ -76,7 +76,8 @@ class EngineCore {
   void fail_all(const Error& error);
 
   bool idle() const { return waiting_.empty() && running_.empty(); }
-  std::int32_t queued() const;  // jobs that have never run
+  // Jobs that have left the queue, by running or by ending in it. From any thread.
+  std::uint64_t left_queue() const { return left_queue_.load(std::memory_order_relaxed); }
   EngineStats stats() const;
   // Audits pool, index and references. Errors: kv_integrity.
   Status check_integrity() const;
@@ -135,6 +136,7 @@ class EngineCore {
   std::shared_ptr<Waker> waker_;
   std::uint64_t seed_base_;
   std::atomic<std::uint64_t> prepared_{0};
+  std::atomic<std::uint64_t> left_queue_{0};
 
   BlockPool pool_;
   PrefixIndex index_;

@@ -48,7 +48,10 @@ std::optional<GenerationEvent> EventChannel::pop(std::chrono::milliseconds timeo
   std::optional<GenerationEvent> event;
   {
     std::unique_lock lock(mutex_);
-    if (!condition_.wait_for(lock, timeout, [this] { return !events_.empty(); })) return event;
+    if (events_.empty()) {
+      if (timeout <= timeout.zero()) return event;  // polling costs no system call
+      if (!condition_.wait_for(lock, timeout, [this] { return !events_.empty(); })) return event;
+    }
     made_room = events_.size() == capacity_;
     event = std::move(events_.front());
     events_.pop_front();

@@ -59,11 +59,13 @@ class ThreadedEngine final : public Engine {
         return fail(ErrorKind::kUnavailable, "draining",
                     "the server is shutting down and takes no new work; try another one");
       }
-      if (queued_ + static_cast<std::int32_t>(inbox_.size()) >= options_.max_queue) {
+      const std::uint64_t waiting = submitted_ - core_->left_queue();
+      if (waiting >= static_cast<std::uint64_t>(options_.max_queue)) {
         return fail(ErrorKind::kUnavailable, "queue_full",
                     std::to_string(options_.max_queue) +
                         " requests are waiting already; try again in a moment");
       }
+      ++submitted_;
       inbox_.push_back(std::move(job));
     }
     waker_->notify();
@@ -111,7 +113,7 @@ class ThreadedEngine final : public Engine {
   mutable std::mutex mutex_;
   std::condition_variable idle_changed_;
   std::vector<std::shared_ptr<Job>> inbox_;  // bounded by max_queue
-  std::int32_t queued_ = 0;                  // in the core, never run yet
+  std::uint64_t submitted_ = 0;
   bool idle_ = true;
   bool draining_ = false;
   bool cancel_all_ = false;
@@ -129,7 +131,6 @@ bool ThreadedEngine::take_commands() {
     jobs.swap(inbox_);
     cancel_all = std::exchange(cancel_all_, false);
     stopping = stopping_;
-    queued_ += static_cast<std::int32_t>(jobs.size());
     if (!jobs.empty()) idle_ = false;
   }
   for (std::shared_ptr<Job>& job : jobs) core_->enqueue(std::move(job));
@@ -148,7 +149,6 @@ void ThreadedEngine::publish() {
   {
     const std::lock_guard lock(mutex_);
     published_ = core_->stats();
-    queued_ = core_->queued();
     idle_ = core_->idle();
   }
   idle_changed_.notify_all();
