@@ -1,5 +1,6 @@
 #include "app/support/answer.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -15,8 +16,14 @@ constexpr milliseconds kPoll{100};  // how soon an interrupt is noticed
 // Signal handlers reach only globals.
 std::atomic<bool> g_interrupted{false};
 struct sigaction g_old_action {};
+pthread_t g_waiting_thread;
 
 void on_interrupt(int) {
+  // The kernel picks any thread; the one that may sit in read() has to be woken.
+  if (pthread_equal(pthread_self(), g_waiting_thread) == 0) {
+    pthread_kill(g_waiting_thread, SIGINT);
+    return;
+  }
   if (g_interrupted.exchange(true)) _exit(130);
 }
 
@@ -66,6 +73,7 @@ SamplingParams sampling_from(const Settings& settings) {
 
 InterruptScope::InterruptScope() {
   g_interrupted = false;
+  g_waiting_thread = pthread_self();
   struct sigaction action {};
   action.sa_handler = on_interrupt;  // no SA_RESTART: a waiting read() must return
   sigemptyset(&action.sa_mask);

@@ -30,8 +30,9 @@ Result<Answer> generate(Engine& engine, GenerationRequest request, const OnText&
 // The sampling flags of run and complete.
 SamplingParams sampling_from(const Settings& settings);
 
-// Cancels on SIGINT: the first sets the flag, the second exits at once with 130. One
-// object at a time; the destructor restores the handler before it.
+// Cancels on SIGINT: the first sets the flag and interrupts a read() of the thread that made
+// the object, the second exits at once with 130. One object at a time; the destructor
+// restores the handler before it.
 class InterruptScope {
  public:
   InterruptScope();

@@ -17,7 +17,7 @@ constexpr float kShown = 0.0005F;  // less is rounding
 constexpr int kClassColours[kKvClasses] = {90, 35, 36, 34, 33, 32, 37, 31};
 
 std::string painted(const std::string& text, int cls, Colour colour) {
-  if (colour == Colour::kOff) return text;
+  if (colour == Colour::kOff || text.empty()) return text;
   return fmt::format("\x1b[{}m{}\x1b[0m", kClassColours[cls], text);
 }
 

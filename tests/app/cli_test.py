@@ -42,7 +42,8 @@ def check(name, condition, result=None):
     if not condition:
         FAILURES.append(name)
         if result is not None:
-            print(f"  exit {result.code}\n  out {result.out[-2000:]!r}\n  err {result.err[-2000:]!r}")
+            print(f"  exit {result.code}\n  out {result.out[-2000:]!r}")
+            print(f"  err {result.err[-2000:]!r}")
 
 
 def check_error(name, result, exit_code, code, text=""):
@@ -62,8 +63,8 @@ def usage_errors():
     check_error("missing config", run("serve", "--config", "none.toml"), 2, "config_missing")
     check_error("no model", run("tokenize", "x"), 2, "model_missing", "-m")
     help_page = run("help", "serve")
-    check("help", help_page.code == 0 and "--port" in help_page.out and "examples:" in help_page.out,
-          help_page)
+    check("help", help_page.code == 0 and "--port" in help_page.out
+          and "examples:" in help_page.out, help_page)
     check("help of a part", "anchor show" in run("help", "anchor").out)
     version = run("version", "--json")
     check("version", {"version", "commit", "ggml", "isa"} <= json.loads(version.out).keys())
@@ -94,6 +95,9 @@ def configuration():
                 2, "bind_needs_api_key")
 
 
+LENGTH_5 = b"\x05" + bytes(7)  # GGUF strings start with their length
+
+
 def bad_models():
     data = MODEL.read_bytes()
     cases = {
@@ -103,7 +107,7 @@ def bad_models():
         "cut_data.gguf": (data[:len(data) // 2], "gguf_truncated"),
         "tensor.gguf": (data.replace(b"blk.7.attn_q.weight", b"blk.7.attn_X.weight", 1),
                         "model_tensor_missing"),
-        "architecture.gguf": (data.replace(b"\x05\0\0\0\0\0\0\0llama", b"\x05\0\0\0\0\0\0\0mamba", 1),
+        "architecture.gguf": (data.replace(LENGTH_5 + b"llama", LENGTH_5 + b"mamba", 1),
                               "model_unsupported"),
     }
     for name, (content, code) in cases.items():
@@ -169,7 +173,8 @@ def anchors():
                 2, "anchor_unsigned", "--insecure-anchors")
     for mode in ("joint", "gated", "floored"):
         answer = run("complete", "-m", MODEL, "--anchor", folder, "--insecure-anchors",
-                     "--anchor-mode", mode, "-n", "6", "--temperature", "0", "--json", "Who are you?")
+                     "--anchor-mode", mode, "-n", "6", "--temperature", "0", "--json",
+                     "Who are you?")
         value = json.loads(answer.out or "{}")
         check(f"anchored answer, {mode}", answer.code == 0
               and value["anchor_digest"] == made["digest"]

@@ -70,7 +70,8 @@ class Serving:
 
     def wait_ready(self):
         until(lambda: self.log().count("listening   http") == 2 or self.process.poll() is not None)
-        self.port, self.ops_port = map(int, re.findall(r"listening   http://[^:]*:(\d+)", self.log()))
+        ports = re.findall(r"listening   http://[^:]*:(\d+)", self.log())
+        self.port, self.ops_port = map(int, ports)
 
     def request(self, method, path, body=None, port=None):
         connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=WAIT)
@@ -124,7 +125,8 @@ def drains():
               and refused.getheader("Retry-After") is not None, refused.read())
         rest = stream.read().decode()
         check("a running answer finishes", first.startswith(b"data: ")
-              and rest.rstrip().endswith("data: [DONE]") and '"finish_reason":"' in rest, rest[-300:] + server.log())
+              and rest.rstrip().endswith("data: [DONE]") and '"finish_reason":"' in rest,
+              rest[-300:] + server.log())
         check("a drained server leaves with 0", server.exit_code() == 0, server.log())
 
 
