@@ -7,6 +7,8 @@ MAKEFLAGS += --no-print-directory
 JOBS ?= $(shell nproc)
 MODEL ?= models/SmolLM2-135M-Instruct.Q4_1.gguf
 ARGS ?=
+# The identity that `make run` chats with: compiled on first use, unsigned (development).
+ANCHOR ?= --anchor-text examples/anchors/keeper.txt --insecure-anchors
 FUZZ_SECONDS ?= 60
 LINT_FILES ?=
 export CCACHE_NOHASHDIR := 1
@@ -35,7 +37,7 @@ help: ## List the targets
 
 .PHONY: run
 run: build ## Set up what is missing, build, and chat with SmolLM2 in the terminal
-	@build/release/app/fieldprint run --model $(MODEL) $(ARGS)
+	@build/release/app/fieldprint run --model $(MODEL) $(ANCHOR) $(ARGS)
 
 .PHONY: serve
 serve: build ## The same model as an OpenAI-compatible server on 127.0.0.1:8080
