@@ -82,9 +82,6 @@ Status check_shape(const httplib::Request& request) {
   if (request.target.size() > kMaxTarget) {
     return fail(ErrorKind::kInvalid, "target_too_long", "the URL is longer than 1024 bytes");
   }
-  if (!request.ranges.empty()) {
-    return fail(ErrorKind::kInvalid, "range_not_supported", "the Range header is not supported");
-  }
   const std::string encoding = request.get_header_value("Content-Encoding");
   if (!encoding.empty() && encoding != "identity") {
     return fail(ErrorKind::kUnsupported, "encoding_not_supported",
@@ -157,7 +154,7 @@ void explain_status(const httplib::Request& request, httplib::Response& response
   if (status == 404) {
     const Route* route = find_route(request.path);
     error = {ErrorKind::kNotFound, "route_not_found", "there is no such route", ""};
-    if (route != nullptr) {
+    if (route != nullptr && route->method != request.method) {
       error = {ErrorKind::kInvalid, "method_not_allowed",
                "this route takes " + std::string(route->method), ""};
       response.set_header("Allow", std::string(route->method));
@@ -167,8 +164,6 @@ void explain_status(const httplib::Request& request, httplib::Response& response
     error = {ErrorKind::kTooLarge, "body_too_large",
              "the body is over the limit of " + std::to_string(state.limits.body_bytes) + " bytes",
              ""};
-    ConnectionContext::current().close_after_response = true;
-    response.set_header("Connection", "close");
   } else if (status == 414) {
     error.code = "target_too_long";
     error.message = "the URL is too long";
@@ -178,6 +173,11 @@ void explain_status(const httplib::Request& request, httplib::Response& response
   const int final_status = response.status;
   respond_error(state, response, error);
   response.status = final_status;
+  if (status != 404) {
+    // Where the request ended is not known: what follows must not be read as another.
+    ConnectionContext::current().close_after_response = true;
+    response.set_header("Connection", "close");
+  }
 }
 
 void log_response(const httplib::Request& request, const httplib::Response& response,

@@ -106,7 +106,10 @@ void respond_stream(const httplib::Request& request, httplib::Response& response
   response.status = 200;
   response.set_header("Cache-Control", "no-cache");
   response.set_header("X-Accel-Buffering", "no");  // a proxy that buffers would hold tokens back
-  auto provider = [job](std::size_t /*offset*/, httplib::DataSink& sink) {
+  const SocketStream* stream = ConnectionContext::current().stream;  // outlives the response
+  auto provider = [job, stream](std::size_t /*offset*/, httplib::DataSink& sink) {
+    // A silent handler writes nothing, so only this notices that nobody listens.
+    if (stream->peer_left()) return false;
     const std::string frames = job->frames();
     if (!frames.empty() && !sink.write(frames.data(), frames.size())) return false;
     if (job->finished()) sink.done();

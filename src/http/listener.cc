@@ -194,7 +194,9 @@ void Listener::serve(int socket) {
     context = ConnectionContext{&stream, false, {}, std::chrono::steady_clock::now()};
     bool closed = false;
     const bool last = served + 1 == options_.limits.max_requests;
-    const bool good = process_request(stream, last, closed, nullptr);
+    // Answers are never cut into ranges (the library would, thousands of times over).
+    const auto drop_ranges = [](httplib::Request& request) { request.ranges.clear(); };
+    const bool good = process_request(stream, last, closed, drop_ranges);
     if (context.close_after_response) linger(socket);
     if (!good || closed || context.close_after_response) break;
   }
