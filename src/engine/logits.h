@@ -46,4 +46,10 @@ double log_sum_exp(std::span<const float> values, float max);
 // small against it; never sorts more than n. Fewer than n if fewer qualify.
 void top_n(std::span<const float> values, std::size_t n, float floor, std::vector<Candidate>& out);
 
+// Cuts weights, as softmax_weights() left them, down to the smallest set of best-ranked
+// values whose weights sum to at least `wanted` (at least one): the others become 0.
+// Returns the sum that is left. Linear time. scratch: contents are lost.
+double keep_nucleus(std::span<const float> values, float max, float inverse_temperature,
+                    double wanted, std::span<float> weights, std::vector<Candidate>& scratch);
+
 }  // namespace fieldprint

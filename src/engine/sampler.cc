@@ -14,8 +14,8 @@ namespace {
 // bits; 1/temperature would overflow soon after.
 constexpr float kGreedyBelow = 1e-5F;
 constexpr float kNoFloor = -std::numeric_limits<float>::infinity();
-constexpr std::size_t kFirstNucleus = 64;
-constexpr std::size_t kNucleusGrowth = 8;
+// Candidates that top-p tries before it considers the whole vocabulary.
+constexpr std::size_t kSmallNucleus = 256;
 
 tl::unexpected<Error> not_finite(const char* where) {
   return fail(ErrorKind::kInternal, "logits_not_finite",
@@ -83,12 +83,49 @@ TokenId Sampler::draw(std::span<const float> logits, const LogitMax& max, double
   // p >= min_p * p_max  <=>  logit >= max + temperature * ln(min_p)
   const float floor =
       params_.min_p > 0.0F ? max.value + params_.temperature * std::log(params_.min_p) : kNoFloor;
-  if (params_.top_k > 0 || params_.top_p < 1.0F) {
-    return draw_by_rank(logits, max, floor, uniform);
+  const auto top_k = static_cast<std::size_t>(params_.top_k);
+  if (top_k > 0 && top_k < logits.size()) {
+    top_n(logits, top_k, floor, candidates_);
+    double total = 0.0;
+    for (const Candidate& c : candidates_) total += weight(c, max);
+    return draw_ranked(max, total, uniform).value_or(candidates_.back().token);
   }
   weights_.resize(logits.size());
   const double total =
       softmax_weights(logits, max.value, 1.0F / params_.temperature, floor, weights_);
+  if (params_.top_p == 1.0F) return draw_by_id(max, total, uniform);
+  // Nearly always a few tokens hold the mass; then nothing else is looked at.
+  top_n(logits, kSmallNucleus, floor, candidates_);
+  if (const auto token = draw_ranked(max, total, uniform)) return *token;
+  const double mass =
+      keep_nucleus(logits, max.value, 1.0F / params_.temperature,
+                   total * static_cast<double>(params_.top_p), weights_, candidates_);
+  return draw_by_id(max, mass, uniform);
+}
+
+double Sampler::weight(const Candidate& c, const LogitMax& max) const {
+  return static_cast<double>(exp_negative((c.value - max.value) * (1.0F / params_.temperature)));
+}
+
+// Inversion over the ranked candidates, cut where they reach top_p of `total`. Nothing
+// if they do not reach it.
+std::optional<TokenId> Sampler::draw_ranked(const LogitMax& max, double total, double uniform) {
+  const double wanted = total * static_cast<double>(params_.top_p);
+  std::size_t kept = 0;
+  double mass = 0.0;
+  while (kept < candidates_.size() && (kept == 0 || mass < wanted)) {
+    mass += weight(candidates_[kept++], max);
+  }
+  if (mass < wanted) return std::nullopt;
+  double left = uniform * mass;
+  for (std::size_t i = 0; i + 1 < kept; ++i) {
+    left -= weight(candidates_[i], max);
+    if (left < 0.0) return candidates_[i].token;
+  }
+  return candidates_[kept - 1].token;
+}
+
+TokenId Sampler::draw_by_id(const LogitMax& max, double total, double uniform) const {
   double left = uniform * total;
   TokenId last = max.token;  // stands if rounding leaves a rest after the last weight
   for (std::size_t i = 0; i < weights_.size(); ++i) {
@@ -98,44 +135,6 @@ TokenId Sampler::draw(std::span<const float> logits, const LogitMax& max, double
     if (left < 0.0) break;
   }
   return last;
-}
-
-TokenId Sampler::draw_by_rank(std::span<const float> logits, const LogitMax& max, float floor,
-                              double uniform) {
-  const float inverse_temperature = 1.0F / params_.temperature;
-  const auto weight = [&](const Candidate& c) {
-    return static_cast<double>(exp_negative((c.value - max.value) * inverse_temperature));
-  };
-  const bool limited = params_.top_k > 0 && static_cast<std::size_t>(params_.top_k) < logits.size();
-  const std::size_t limit = limited ? static_cast<std::size_t>(params_.top_k) : logits.size();
-  const bool nucleus = params_.top_p < 1.0F;
-  // Mass that top-p is a share of: what top-k left, or everything above the floor.
-  double total = 0.0;
-  if (limited) {
-    top_n(logits, limit, floor, candidates_);
-    for (const Candidate& c : candidates_) total += weight(c);
-  } else {
-    weights_.resize(logits.size());
-    total = softmax_weights(logits, max.value, inverse_temperature, floor, weights_);
-  }
-  const double wanted = nucleus ? total * static_cast<double>(params_.top_p) : total;
-  std::size_t kept = 0;
-  double mass = 0.0;
-  for (std::size_t n = limited ? limit : std::min(limit, kFirstNucleus);;
-       n = std::min(limit, n * kNucleusGrowth)) {
-    if (!limited) top_n(logits, n, floor, candidates_);
-    while (kept < candidates_.size() && (kept == 0 || mass < wanted)) {
-      mass += weight(candidates_[kept++]);
-    }
-    if (mass >= wanted || candidates_.size() < n || n == limit) break;
-  }
-  double left = uniform * mass;
-  for (std::size_t i = 0; i + 1 < kept; ++i) {
-    left -= weight(candidates_[i]);
-    if (left < 0.0) return candidates_[i].token;
-  }
-  FP_CHECK(kept > 0);
-  return candidates_[kept - 1].token;
 }
 
 void Sampler::fill_logprobs(std::span<const float> logits, const LogitMax& max, SampledToken& out) {

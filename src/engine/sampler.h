@@ -6,18 +6,20 @@
 //   3. repetition penalty (prompt and output), then frequency and presence (output)
 //   4. temperature 0: the largest logit, smallest id among equals; done
 //   5. temperature, then min-p, then top-k, then top-p renormalised over what is left
-//   6. one draw by inversion, candidates in order of rank (or of id without top-k/top-p)
+//   6. one draw by inversion, candidates in order of rank (in order of id without top-k
+//      and top-p, or when top-p keeps more than 256)
 // The draw at step t is uniform_at(seed, t): it depends on nothing else, so batch
 // mates, preemption and chunking cannot change it.
 //
 // Cost: greedy without penalties is one pass. top-k keeps at most 2k candidates; top-p
-// looks at the best 64, 512, 4096, ... until their mass suffices. Nothing sorts the
-// vocabulary unless top-p needs all of it.
+// looks at the best 256, and where they do not hold the mass selects the nucleus in
+// linear time. Nothing sorts the vocabulary.
 //
 // Thread rule: one thread per Sampler.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <unordered_map>
 #include <unordered_set>
@@ -57,8 +59,9 @@ class Sampler {
   bool adjusts_logits() const;
   void adjust(std::span<float> logits) const;
   TokenId draw(std::span<const float> logits, const LogitMax& max, double uniform);
-  TokenId draw_by_rank(std::span<const float> logits, const LogitMax& max, float floor,
-                       double uniform);
+  double weight(const Candidate& c, const LogitMax& max) const;
+  std::optional<TokenId> draw_ranked(const LogitMax& max, double total, double uniform);
+  TokenId draw_by_id(const LogitMax& max, double total, double uniform) const;
   void fill_logprobs(std::span<const float> logits, const LogitMax& max, SampledToken& out);
 
   SamplingParams params_;

@@ -116,5 +116,43 @@ TEST(Logits, TopNEqualsAFullSort) {
   }
 }
 
+TEST(Logits, NucleusIsTheOneAFullSortFinds) {
+  for (const int levels : {0, 1}) {
+    for (const float inverse_temperature : {0.5F, 1.0F, 3.0F}) {
+      for (const double share : {0.001, 0.3, 0.9, 0.9999}) {
+        const std::vector<float> row = random_row(3000, 3, levels);
+        const float max = find_max(row).value;
+        std::vector<float> weights(row.size());
+        const double total = softmax_weights(row, max, inverse_temperature, -kInf, weights);
+        std::vector<Candidate> sorted;
+        for (std::size_t i = 0; i < row.size(); ++i) {
+          sorted.push_back({static_cast<TokenId>(i), row[i]});
+        }
+        std::sort(sorted.begin(), sorted.end(), ranks_before);
+        const std::vector<float> before = weights;
+        std::vector<Candidate> scratch;
+        const double left =
+            keep_nucleus(row, max, inverse_temperature, total * share, weights, scratch);
+        double mass = 0.0;
+        for (const Candidate& c : sorted) {
+          const auto token = static_cast<std::size_t>(c.token);
+          const bool kept = mass < total * share;
+          ASSERT_EQ(weights[token], kept ? before[token] : 0.0F) << share << ' ' << c.token;
+          if (kept) mass += static_cast<double>(before[token]);
+        }
+        EXPECT_NEAR(left, mass, 1e-9 * total);
+      }
+    }
+  }
+}
+
+TEST(Logits, NucleusOfEverythingKeepsEverything) {
+  const std::vector<float> row(1000, 2.0F);
+  std::vector<float> weights(row.size());
+  const double total = softmax_weights(row, 2.0F, 1.0F, -kInf, weights);
+  std::vector<Candidate> scratch;
+  EXPECT_EQ(keep_nucleus(row, 2.0F, 1.0F, total * 1.001, weights, scratch), total);
+}
+
 }  // namespace
 }  // namespace fieldprint
