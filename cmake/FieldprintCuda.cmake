@@ -9,6 +9,11 @@ if(NOT FIELDPRINT_CUDA STREQUAL "OFF")
     # Hopper only: the kernels use its copy engine and programmatic launches.
     set(CMAKE_CUDA_ARCHITECTURES 90a-real)
     enable_language(CUDA)
+    # CMake 3.25 knows no C++20 flag of nvcc; later versions set the same one.
+    if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
+      set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
+      set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
+    endif()
     set(CMAKE_CUDA_STANDARD 20)
     set(CMAKE_CUDA_STANDARD_REQUIRED ON)
     find_package(CUDAToolkit REQUIRED)
