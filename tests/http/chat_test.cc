@@ -219,6 +219,21 @@ TEST_F(Chat, EngineErrorsOfWholeResponses) {
   EXPECT_EQ(error["type"], "invalid_request_error");
 }
 
+TEST_F(Chat, EngineErrorsNameTheClientsField) {
+  start();
+  ServiceContext service = test_service(engine_);
+  service.anchor = AnchorInfo{"sha256:aa", "aria", "joint", "system", 12};  // so: no BOS
+  server_->set_ready(service);
+  const auto param = [&](const char* path, const char* body) {
+    const Reply reply = post(port_, path, body);
+    EXPECT_EQ(reply.status, 400) << body;
+    return json::parse(reply.body)["error"]["param"].get<std::string>();
+  };
+  EXPECT_EQ(param("/v1/completions", R"({"prompt":""})"), "prompt");
+  EXPECT_EQ(param("/v1/completions", R"({"prompt":[300]})"), "prompt");
+  EXPECT_EQ(param("/v1/completions", R"({"prompt":"a","logit_bias":{"300":1}})"), "logit_bias");
+}
+
 TEST_F(Chat, UnknownModel) {
   start_ready();
   const Reply reply = post(port_, "/v1/chat/completions",

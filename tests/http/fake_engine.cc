@@ -205,6 +205,7 @@ void FakeEngine::release() {
 }
 
 Result<std::unique_ptr<Generation>> FakeEngine::submit(GenerationRequest request) {
+  FP_TRY(validate(request, config_.vocab));
   const std::lock_guard lock(mutex_);
   if (draining_) return fail(ErrorKind::kUnavailable, "draining", "the engine is draining");
   if (behaviour_.failure && behaviour_.fail_after < 0) return tl::unexpected(*behaviour_.failure);
