@@ -4,7 +4,7 @@
 #include <string>
 #include <unordered_set>
 
-#include "engine/utf8_stream.h"
+#include "codec/utf8.h"
 
 namespace fieldprint {
 namespace {
@@ -45,7 +45,7 @@ Status validate_stop(const std::vector<std::string>& stops) {
   for (const std::string& stop : stops) {
     if (stop.empty()) return invalid("stop", "must not hold an empty string");
     if (stop.size() > kMaxStopBytes) return invalid("stop", "strings are at most 1024 bytes");
-    if (!is_valid_utf8(stop)) return invalid("stop", "must be valid UTF-8");
+    if (!utf8_valid(stop)) return invalid("stop", "must be valid UTF-8");
   }
   return {};
 }

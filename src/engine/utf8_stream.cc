@@ -39,15 +39,6 @@ Utf8Step utf8_step(std::string_view bytes) {
   return {Utf8State::kComplete, lead.size};
 }
 
-bool is_valid_utf8(std::string_view text) {
-  while (!text.empty()) {
-    const Utf8Step step = utf8_step(text);
-    if (step.state != Utf8State::kComplete) return false;
-    text.remove_prefix(step.size);
-  }
-  return true;
-}
-
 bool Utf8Stream::take(Piece& piece, bool at_end) {
   const std::string_view rest = std::string_view(pending_).substr(offset_);
   Utf8Step step;

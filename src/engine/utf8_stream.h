@@ -26,8 +26,6 @@ struct Utf8Step {
 // What stands at the start of `bytes` (not empty).
 Utf8Step utf8_step(std::string_view bytes);
 
-bool is_valid_utf8(std::string_view text);
-
 class Utf8Stream {
  public:
   struct Piece {

@@ -5,8 +5,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "codec/utf8.h"
 #include "engine/harness.h"
-#include "engine/utf8_stream.h"
 
 namespace fieldprint::testing {
 namespace {
@@ -101,7 +101,7 @@ TEST(EngineCore, StopStringsEndAChoiceAndTheirTextIsGone) {
   request.ignore_eos = true;
   const std::string whole = expected_choice(request, 7, 0).text;
   std::size_t begin = 10;
-  while (!is_valid_utf8(whole.substr(begin, 3))) ++begin;
+  while (!utf8_valid(whole.substr(begin, 3))) ++begin;
   ASSERT_LT(begin + 3, whole.size());
   request.stop = {whole.substr(begin, 3)};
   Harness harness({});

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "codec/utf8.h"
+
 namespace fieldprint {
 namespace {
 
@@ -146,7 +148,7 @@ RC_GTEST_PROP(TextStreamProperty, CutsDoNotMatterAndDeltasAreWhole, ()) {
   for (const std::string& token : tokens) bytes += token;
   const Streamed out = stream(tokens, stops);
   RC_ASSERT(out.text == reference(bytes, stops));
-  for (const std::string& delta : out.deltas) RC_ASSERT(is_valid_utf8(delta));
+  for (const std::string& delta : out.deltas) RC_ASSERT(utf8_valid(delta));
   for (std::size_t i = 0; i < out.logprob_tokens.size(); ++i) {
     RC_ASSERT(out.logprob_tokens[i] == static_cast<TokenId>(i));
   }
