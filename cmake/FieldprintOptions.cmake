@@ -21,6 +21,9 @@ target_compile_options(fp_flags INTERFACE -Wall -Wextra -Wshadow -Wconversion
   -Wno-sign-conversion
   -Wno-restrict  # gcc 12 warns falsely about std::string operator+ (its bug 105651)
   -fno-math-errno -ffp-contract=off)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+  target_compile_options(fp_flags INTERFACE -Wno-unknown-warning-option)
+endif()
 if(FIELDPRINT_WERROR)
   target_compile_options(fp_flags INTERFACE -Werror)
 endif()
