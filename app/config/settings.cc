@@ -2,12 +2,23 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
+#include <iterator>
 
 #include "core/check.h"
 
 namespace fieldprint::app {
 namespace {
+
+// Names of the build and its tools, which reach the program through `make run`.
+constexpr std::string_view kBuildVariables[] = {"CACHE", "FUZZ_SECONDS", "JOBS", "LLAMA_PREFIX",
+                                                "PIP"};
+
+template <typename Names>
+bool contains(const Names& names, std::string_view name) {
+  return std::find(std::begin(names), std::end(names), name) != std::end(names);
+}
 
 std::vector<std::string> split_commas(std::string_view text) {
   std::vector<std::string> items;
@@ -102,18 +113,22 @@ Layer environment_layer(const GetEnv& get_env) {
 }
 
 std::vector<std::string> unknown_environment(const char* const* environment) {
-  std::vector<std::string> known;
+  const std::string prefix = "FIELDPRINT_";
+  std::vector<std::string> known;  // without the prefix, which would make all names look alike
   for (const OptionSpec& option : option_table())
-    if (option.sources != OptionSources::kFlagOnly) known.push_back(env_name(option));
-  known.emplace_back("FIELDPRINT_CONFIG");
+    if (option.sources != OptionSources::kFlagOnly)
+      known.push_back(env_name(option).substr(prefix.size()));
+  known.emplace_back("CONFIG");
   std::vector<std::string> unknown;
   for (; *environment != nullptr; ++environment) {
     const std::string_view entry = *environment;
-    const std::string name(entry.substr(0, entry.find('=')));
-    if (!name.starts_with("FIELDPRINT_") || name.starts_with("FIELDPRINT_TEST_")) continue;
-    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
+    if (!entry.starts_with(prefix)) continue;
+    const std::string name(entry.substr(prefix.size(), entry.find('=') - prefix.size()));
+    if (name.starts_with("TEST_") || contains(kBuildVariables, name) || contains(known, name))
+      continue;
     const std::string near = nearest(name, known);
-    unknown.push_back(near.empty() ? name : fmt::format("{}, did you mean {}?", name, near));
+    unknown.push_back(prefix + name +
+                      (near.empty() ? "" : fmt::format(", did you mean {}{}?", prefix, near)));
   }
   return unknown;
 }

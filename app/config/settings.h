@@ -55,7 +55,7 @@ Layer environment_layer(const GetEnv& get_env);
 
 // Names in `environment` ("NAME=value" strings, ends with nullptr) that start with
 // FIELDPRINT_ but name no option, each with a suggestion where one is near. FIELDPRINT_TEST_*
-// and FIELDPRINT_CONFIG are not reported.
+// and the build's own names are not reported.
 std::vector<std::string> unknown_environment(const char* const* environment);
 
 // Parses TOML text. origin_name names it in errors and in Setting::where. Limits: 1 MiB,

@@ -14,8 +14,8 @@ import tomllib
 
 PROGRAM = pathlib.Path(sys.argv[1]).resolve()
 MODEL = pathlib.Path(sys.argv[2])
-if "FIELDPRINT_TEST_MODELS" in os.environ:
-    MODEL = pathlib.Path(os.environ["FIELDPRINT_TEST_MODELS"]) / MODEL.name
+if "FIELDPRINT_MODELS_DIR" in os.environ:
+    MODEL = pathlib.Path(os.environ["FIELDPRINT_MODELS_DIR"]) / MODEL.name
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 KEEPER = SOURCE / "examples/anchors/keeper.txt"
 FAILURES = []

@@ -17,8 +17,8 @@ import time
 
 PROGRAM = pathlib.Path(sys.argv[1]).resolve()
 MODEL = pathlib.Path(sys.argv[2])
-if "FIELDPRINT_TEST_MODELS" in os.environ:
-    MODEL = pathlib.Path(os.environ["FIELDPRINT_TEST_MODELS"]) / MODEL.name
+if "FIELDPRINT_MODELS_DIR" in os.environ:
+    MODEL = pathlib.Path(os.environ["FIELDPRINT_MODELS_DIR"]) / MODEL.name
 FAILURES = []
 WAIT = 240  # seconds until something that must come counts as lost
 

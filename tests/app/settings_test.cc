@@ -137,8 +137,13 @@ TEST(PrintConfig, CanBeReadBackAndHidesSecrets) {
 }
 
 TEST(Environment, UnknownNamesAreReported) {
-  const char* environment[] = {"HOME=/", "FIELDPRINT_TREADS=2", "FIELDPRINT_PORT=1",
-                               "FIELDPRINT_TEST_MODEL=x", nullptr};
+  const char* environment[] = {"HOME=/",
+                               "FIELDPRINT_TREADS=2",
+                               "FIELDPRINT_PORT=1",
+                               "FIELDPRINT_TEST_MODEL=x",
+                               "FIELDPRINT_JOBS=2",
+                               "FIELDPRINT_CONFIG=x",
+                               nullptr};
   const std::vector<std::string> unknown = unknown_environment(environment);
   ASSERT_EQ(unknown.size(), 1U);
   EXPECT_EQ(unknown[0], "FIELDPRINT_TREADS, did you mean FIELDPRINT_THREADS?");
