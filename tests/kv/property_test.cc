@@ -335,7 +335,7 @@ class World {
 };
 
 RC_GTEST_PROP(KvProperty, EverySequenceReadsBackItsOwnRows, ()) {
-  for (int round = 0; round < 8; ++round) {
+  for (int round = 0; round < 4; ++round) {
     World world(any_in(1, 48));
     const int steps = any_in(1, 120);
     for (int i = 0; i < steps; ++i) world.step();
