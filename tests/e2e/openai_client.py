@@ -261,16 +261,20 @@ def check_errors(client, model):
 
 
 def check_cancel(client, model, url):
+    before = metric(url, "fieldprint_http_cancelled_total")
     stream = client.chat.completions.create(model=model, messages=HELLO, max_tokens=400,
                                             stream=True, extra_body={"ignore_eos": True})
     next(iter(stream))
     stream.close()
+
+    def freed():
+        return (metric(url, "fieldprint_http_cancelled_total") == before + 1
+                and metric(url, "fieldprint_requests_running") == 0)
+
     end = time.monotonic() + 60
-    while time.monotonic() < end and metric(url, "fieldprint_requests_running") != 0:
-        time.sleep(0.05)
-    check("cancel: a closed stream frees its place",
-          metric(url, "fieldprint_requests_running") == 0
-          and metric(url, "fieldprint_http_cancelled_total") >= 1)
+    while time.monotonic() < end and not freed():
+        time.sleep(0.1)
+    check("cancel: a closed stream frees its place", freed())
 
 
 def metric(url, name):
