@@ -32,7 +32,7 @@ typedef enum fp_attn_status {
   FP_ATTN_TOO_MANY_ANCHOR_ROWS = 5,  /* anchor tables wider than 512 row slots */
   FP_ATTN_MISALIGNED_POINTER = 6,    /* pools, q, o: 16 bytes; workspace: 256; the rest: 4 */
   FP_ATTN_NULL_POINTER = 7,
-  FP_ATTN_BAD_SHAPE = 8,             /* a negative or zero size, or a pool over 2^31 rows */
+  FP_ATTN_BAD_SHAPE = 8,             /* a negative or zero size, or a pool over 2^37 elements */
   FP_ATTN_WORKSPACE_TOO_SMALL = 9,
   FP_ATTN_BAD_SCALE = 10,            /* softmax scale not finite and positive */
   FP_ATTN_NO_DEVICE = 11,            /* no CUDA driver or device */
@@ -107,7 +107,8 @@ typedef struct fp_attn_decode_args {
 
 /* Bits of the status word, the first 32 bits of the workspace: what the device found
  * wrong with a step's tables.
- * Any bit makes every output of the step NaN. */
+ * Errors of the table's shape make every output of the step NaN; a bad page id those of
+ * its sequence, and perhaps others. */
 enum {
   FP_ATTN_TABLE_BAD_PAGE_COUNT = 1,
   FP_ATTN_TABLE_BAD_ANCHOR = 2,

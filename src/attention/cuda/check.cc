@@ -42,10 +42,12 @@ fp_attn_status check_pool(const fp_attn_shape* shape, const void* k, const void*
   if (status != FP_ATTN_OK) return status;
   if (k == nullptr || v == nullptr) return FP_ATTN_NULL_POINTER;
   if (!all_aligned({k, v}, 16)) return FP_ATTN_MISALIGNED_POINTER;
-  constexpr std::int64_t kMaxRows = std::int64_t{1} << 31;
+  constexpr std::int64_t kMaxLines = std::int64_t{1} << 31;
   constexpr std::int32_t kMaxPages = 1 << 23;  // page ids have 23 bits
   if (pages <= 0 || pages > kMaxPages) return FP_ATTN_BAD_SHAPE;
-  if (std::int64_t{pages} * shape->kv_heads * shape->page_rows >= kMaxRows) {
+  // Coordinates of the copy engine are 32-bit and count lines of 64 elements.
+  const std::int64_t lines = std::int64_t{shape->page_rows} * (shape->head_dim / 64);
+  if (std::int64_t{pages} * shape->kv_heads * lines >= kMaxLines) {
     return FP_ATTN_BAD_SHAPE;
   }
   return FP_ATTN_OK;

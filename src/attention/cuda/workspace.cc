@@ -46,19 +46,20 @@ WorkspaceLayout cut_workspace(const fp_attn_shape& shape, const fp_attn_limits& 
       static_cast<std::size_t>(limits.max_total_pages) / pages_per_leaf + batch;
   const std::size_t partials = leaves + batch * kMaxAnchorChunks;
   const auto columns = static_cast<std::size_t>(shape_view(shape, 0).columns);
-  const std::size_t states = partials * static_cast<std::size_t>(shape.kv_heads) * columns;
   Cutter cutter(data);
   WorkspaceLayout layout{};
   layout.view.header = cutter.take<PlanHeader>(1);
-  layout.view.partial_base = cutter.take<std::int32_t>(batch);
-  layout.view.anchor_partials = cutter.take<std::int32_t>(batch);
-  layout.view.partial_count = cutter.take<std::int32_t>(batch);
+  layout.view.sequences = cutter.take<SequenceInfo>(batch);
   layout.view.sorted_sequences = cutter.take<std::int32_t>(batch);
   layout.view.leaf_list = cutter.take<LeafItem>(leaves);
   layout.view.anchor_list = cutter.take<AnchorItem>(batch * kMaxAnchorChunks);
-  layout.view.partial_m = cutter.take<float>(states);
-  layout.view.partial_l = cutter.take<float>(states * kClasses);
-  layout.view.partial_o = cutter.take<float>(states * static_cast<std::size_t>(shape.head_dim));
+  layout.view.openings = cutter.take<OpeningItem>(kMaxOpenings);
+  const auto heads = static_cast<std::size_t>(shape.kv_heads);
+  layout.view.root_arrivals = cutter.take<std::int32_t>(batch * heads);
+  layout.view.group_arrivals = cutter.take<std::int32_t>(partials * heads);
+  layout.view.partial_stats = cutter.take<float>(partials * heads * kStatRows * columns);
+  layout.view.partial_o =
+      cutter.take<float>(partials * heads * static_cast<std::size_t>(shape.head_dim) * columns);
   layout.view.max_leaves = static_cast<std::int32_t>(leaves);
   layout.bytes = cutter.bytes();
   return layout;

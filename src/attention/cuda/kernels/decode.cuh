@@ -1,12 +1,14 @@
 // Decode attention: one query token per sequence over paged KV, with anchor rows as
-// work items of the same launch. Persistent CTAs draw items; each item writes one
-// partial; combine.cuh merges partials in ascending order.
+// work items of the same launch. Persistent CTAs draw items; each item writes partials;
+// who delivers a sequence's last one merges them in ascending order (merge.cuh).
 //
-// Every warp has its own ring of slabs in shared memory, filled by the copy engine and
-// drained by the same warp, so the main loop needs no CTA-wide barrier. Bits of a
-// partial depend on the rows and the query alone.
+// Every computing warp has its own ring of slabs in shared memory, filled by the copy
+// engine and drained by the same warp, and hands its chunk of a leaf to the delivering
+// warp: leaves need no CTA-wide barrier, and warps may be most of an item apart. Bits of
+// a partial depend on the rows and the query alone.
 #pragma once
 
+#include "attention/cuda/kernels/merge.cuh"
 #include "attention/cuda/kernels/tile.cuh"
 #include "attention/cuda/kernels/work.cuh"
 
@@ -14,19 +16,44 @@ namespace fieldprint::cuda {
 
 enum class DecodeMode { kAttend, kReadOnly };  // kReadOnly: loads and nothing else
 
-inline constexpr int kDecodeThreads = kWarps * 32;
+// Four warps compute; a fifth delivers their partials and merges, so that the memory
+// round trips of that never stall the computing ones.
+inline constexpr int kComputeThreads = kWarps * 32;
+inline constexpr int kDecodeThreads = kComputeThreads + 32;
 
-template <int kDim>
-struct DecodeShared {
-  static constexpr int kStages = 384 / kDim;  // per warp; 96 KiB in flight per CTA
-  alignas(1024) unsigned char slabs[kWarps][kStages][2 * kSlabBytes<kDim>];
-  float merge_o[kWarps - 1][kDim][kColumns];
-  ClassSums sums[2][kWarps];  // two, because warp 0 reads one while others fill the next
-  float merge_m[kWarps][kColumns];
-  std::uint64_t full[kWarps][kStages];
-  std::uint32_t anchor_slab[kChunkSlabs];
-  int ticket[2];
+// Warps of a CTA are at most one item apart, and tickets are drawn two items ahead.
+inline constexpr int kTicketSlots = 8;
+
+// A finished item on its way to the delivering warp.
+struct Delivery {
+  int4 item;
+  WorkKind kind;
+  int kv_head;
 };
+
+template <int kDim, int kCols>
+struct DecodeShared {
+  // Slabs in flight per warp: 96 KiB per CTA, or 64 where chunks are wider.
+  static constexpr int kStages = (kCols == 4 ? 384 : 256) / kDim;
+  // What a warp found in its chunk of a leaf.
+  struct Chunk {
+    float o[kDim][kCols];
+    float l[kClasses][kCols];
+    float m[kCols];
+  };
+  alignas(1024) unsigned char slabs[kWarps][kStages][2 * kSlabBytes<kDim>];
+  Chunk chunks[kWarps];
+  ClassSums sums[kWarps];
+  Delivery delivery;
+  std::uint64_t full[kWarps][kStages];
+  std::uint64_t delivered;  // four arrivals per item, one per computing warp
+  std::uint64_t taken;      // one arrival per item by the delivering warp
+  std::uint64_t tickets[kTicketSlots];  // item number << 32 | ticket
+  std::uint32_t anchor_slab[kChunkSlabs];
+  float anchor_beta[kChunkSlots];  // divided by the scale: the accumulator's first value
+};
+static_assert(sizeof(DecodeShared<128, 4>) <= 113 * 1024, "two CTAs per multiprocessor");
+static_assert(sizeof(DecodeShared<128, 8>) <= 113 * 1024, "two CTAs per multiprocessor");
 
 // Which sequence of an anchor item's column group a column belongs to, and which head.
 struct ColumnOwner {
@@ -36,9 +63,9 @@ struct ColumnOwner {
       : sequence(column / group), head(column % group) {}
 };
 
-template <int kDim, DecodeMode kMode>
+template <int kDim, int kCols, DecodeMode kMode>
 struct DecodeCta {
-  using Shared = DecodeShared<kDim>;
+  using Shared = DecodeShared<kDim, kCols>;
   const DecodeArgs& args;
   const CUtensorMap* k_map;
   const CUtensorMap* v_map;
@@ -52,11 +79,78 @@ struct DecodeCta {
   int in_flight = 0;
   Work current;
   Work next;
-  int drawn = 0;  // thread 0: the ticket after next
+  Agenda agenda;
+  bool next_known = false;
+  int items = 0;  // done so far
+  QueryFragment<kDim> next_query;  // loaded while the item before is computed
 
-  // Before an item's first barrier; late, so that the atomic's latency stays hidden.
-  __device__ __forceinline__ void publish_ticket(int parity) {
-    if (threadIdx.x == 0) shared.ticket[parity] = drawn;
+  // Tickets: the first two items are fixed, later ones are drawn by warp 0.
+  __device__ __forceinline__ int draw_ticket() {
+    if (threadIdx.x != 0) return 0;
+    return static_cast<int>(atomicAdd(&args.plan.header->ticket, 1U)) +
+           2 * static_cast<int>(gridDim.x);
+  }
+  __device__ __forceinline__ void publish_ticket(int drawn) {
+    if (threadIdx.x != 0) return;
+    const auto number = static_cast<std::uint64_t>(items + 2);
+    volatile std::uint64_t* slot = &shared.tickets[number % kTicketSlots];
+    *slot = number << 32 | static_cast<std::uint32_t>(drawn);
+  }
+  __device__ __forceinline__ void describe_next() {
+    next_known = true;
+    const int number = items + 1;
+    if (number == 1) {
+      next.open(args.plan, static_cast<int>(blockIdx.x + gridDim.x));
+      return;
+    }
+    const volatile std::uint64_t* slot = &shared.tickets[number % kTicketSlots];
+    std::uint64_t value = *slot;
+    while (static_cast<int>(value >> 32) != number) value = *slot;
+    next.describe(args.plan, args.shape, agenda, static_cast<int>(value & 0xFFFFFFFFU));
+  }
+
+  // What to learn of the next item after the current one's `step`-th slab: spread out, so
+  // that each load arrives before it is needed.
+  static constexpr int kSteps = 4;
+  __device__ __forceinline__ void learn(int step, int drawn) {
+    switch (step) {
+      case 0:
+        publish_ticket(drawn);
+        describe_next();
+        break;
+      case 2:
+        next.fetch(args);
+        break;
+      case 3:
+        load_next_query();
+        break;
+    }
+  }
+
+  __device__ __forceinline__ static void barrier() { named_barrier(1, kComputeThreads); }
+
+  // Waits until the delivering warp has taken the item before this one.
+  __device__ __forceinline__ void wait_taken() {
+    mbarrier_wait(smem_address(&shared.taken), (items & 1) ^ 1);
+  }
+
+  // All of this warp's writes of the current item are done, and the one before is taken.
+  __device__ __forceinline__ void deliver() {
+    if (threadIdx.x == 0) {
+      shared.delivery = Delivery{current.item, current.kind, current.kv_head};
+    }
+    __syncwarp();
+    if (lane == 0) mbarrier_arrive(smem_address(&shared.delivered));
+    ++items;
+  }
+
+  __device__ __forceinline__ void load_next_query() {
+    if (kMode != DecodeMode::kAttend || next.kind != WorkKind::kLeaf) return;
+    load_leaf_query(next);
+  }
+  __device__ __forceinline__ void load_leaf_query(const Work& work) {
+    const int g = lane >> 2;
+    load_query<kDim>(next_query, g < args.shape.group ? query(work, work.item.x, g) : nullptr);
   }
 
   __device__ __forceinline__ std::uint32_t stage_address(int stage) const {
@@ -72,15 +166,8 @@ struct DecodeCta {
       const std::uint32_t dst = stage_address(issue_stage);
       const std::uint64_t policy = work.kind == WorkKind::kLeaf ? kEvictFirst : kEvictLast;
       mbarrier_arrive_expect(bar, 2 * kSlabBytes<kDim>);
-#pragma unroll
-      for (int half = 0; half < kDim / 64; ++half) {
-        tensor_load_2d(dst + half * kHalfBytes, k_map, bar, half * 64, row, policy);
-      }
-#pragma unroll
-      for (int half = 0; half < kDim / 64; ++half) {
-        tensor_load_2d(dst + kSlabBytes<kDim> + half * kHalfBytes, v_map, bar, half * 64, row,
-                       policy);
-      }
+      tensor_load_3d(dst, k_map, bar, 0, row, 0, policy);
+      tensor_load_3d(dst + kSlabBytes<kDim>, v_map, bar, 0, row, 0, policy);
     }
     issue_stage = issue_stage + 1 == Shared::kStages ? 0 : issue_stage + 1;
     ++in_flight;
@@ -93,6 +180,7 @@ struct DecodeCta {
         issue(current);
         continue;
       }
+      if (!next_known) return;
       next.resolve(args);
       if (next.kind == WorkKind::kNone || next.unissued == 0) return;
       issue(next);
@@ -118,68 +206,47 @@ struct DecodeCta {
     return static_cast<std::size_t>(partial) * args.shape.kv_heads + current.kv_head;
   }
 
-  __device__ __forceinline__ const void* query(int sequence, int head) const {
+  __device__ __forceinline__ const void* query(const Work& work, int sequence, int head) const {
     const std::size_t row = static_cast<std::size_t>(sequence) * args.shape.q_heads +
-                            current.kv_head * args.shape.group + head;
+                            work.kv_head * args.shape.group + head;
     return static_cast<const unsigned char*>(args.q) + row * kDim * 2;
   }
 
-  // Warp 0: merges the four chunks of a leaf, in order, and writes the partial.
-  __device__ __forceinline__ void write_leaf(const TileState<kDim>& state,
-                                             const ClassSums (&sums)[kWarps]) {
+  // Writes this warp's chunk of the leaf where the delivering warp finds it.
+  __device__ __forceinline__ void share_chunk(const TileState<kDim>& state, const ClassSums& sums) {
+    auto& chunk = shared.chunks[warp];
     const int g = lane >> 2;
     const int t = lane & 3;
-    const int columns = args.shape.columns;
-    const std::size_t index = partial_index(current.item.w);
-    float factor[kWarps][2];
+    if (2 * t < kCols) {
 #pragma unroll
-    for (int c = 0; c < 2; ++c) {
-      float top = state.m[c];
-      for (int w = 1; w < kWarps; ++w) top = fmaxf(top, shared.merge_m[w][2 * t + c]);
-      for (int w = 0; w < kWarps; ++w) {
-        factor[w][c] = exp2_fast(shared.merge_m[w][2 * t + c] - top);
+      for (int r = 0; r < kDim / 8; ++r) {
+        *reinterpret_cast<float2*>(&chunk.o[r * 8 + g][2 * t]) =
+            float2{state.o[r / 2][r % 2 * 2], state.o[r / 2][r % 2 * 2 + 1]};
+      }
+      if (g == 0) {
+        chunk.m[2 * t] = state.m[0];
+        chunk.m[2 * t + 1] = state.m[1];
       }
     }
-    float* o = args.plan.partial_o + index * kDim * columns + 2 * t;
+    __syncwarp();
 #pragma unroll
-    for (int r = 0; r < kDim / 8; ++r) {
-      const int d = r * 8 + g;
-      float2 sum = {state.o[r / 2][(r % 2) * 2] * factor[0][0],
-                    state.o[r / 2][(r % 2) * 2 + 1] * factor[0][1]};
-#pragma unroll
-      for (int w = 1; w < kWarps; ++w) {
-        const float2 other =
-            *reinterpret_cast<const float2*>(&shared.merge_o[w - 1][d][2 * t]);
-        sum.x += other.x * factor[w][0];
-        sum.y += other.y * factor[w][1];
-      }
-      if (2 * t < columns) *reinterpret_cast<float2*>(o + d * columns) = sum;
+    for (int i = 0; i < kClasses * kCols / 32; ++i) {
+      const int cls = (lane + i * 32) / kCols;
+      const int column = lane % kCols;
+      chunk.l[cls][column] =
+          sums.l[cls][column] * exp2_fast(sums.m[cls][column] - chunk.m[column]);
     }
-    const int column = lane & 7;
-    float top = shared.merge_m[0][column];
-    for (int w = 1; w < kWarps; ++w) top = fmaxf(top, shared.merge_m[w][column]);
-    if (column >= columns) return;
-    for (int cls = lane >> 3; cls < kClasses; cls += 4) {
-      float l = 0.0F;
-      for (int w = 0; w < kWarps; ++w) {
-        l += sums[w].l[cls][column] * exp2_fast(sums[w].m[cls][column] - top);
-      }
-      args.plan.partial_l[(index * columns + column) * kClasses + cls] = l;
-    }
-    if (lane < 8) args.plan.partial_m[index * columns + column] = top;
   }
 
-  __device__ __forceinline__ void run_leaf(int parity) {
-    QueryFragment<kDim> q;
-    const int g = lane >> 2;
-    if constexpr (kMode == DecodeMode::kAttend) {
-      load_query<kDim>(q, g < args.shape.group ? query(current.item.x, g) : nullptr);
-    }
+  __device__ __forceinline__ void run_leaf() {
+    const int drawn = draw_ticket();
+    const QueryFragment<kDim> q = next_query;
     TileState<kDim> state;
     state.clear();
-    ClassSums& sums = shared.sums[parity][warp];
+    ClassSums& sums = shared.sums[warp];
     clear_class_sums(sums);
     int cls = -1;
+    int step = 0;
     for (std::uint32_t left = current.slabs; left != 0; left &= left - 1) {
       const int slab = __ffs(left) - 1;
       const int slab_cls = __shfl_sync(~0U, current.cls, slab);
@@ -190,65 +257,58 @@ struct DecodeCta {
         cls = slab_cls;
         add_slab(state, address, q, args.scale_log2, 0.0F, 0.0F, valid);
       }
-      next.fetch(args);
+      learn(step++, drawn);
       release(1);
     }
+    for (; step < kSteps; ++step) learn(step, drawn);
     if (cls >= 0) flush_class(state, sums, cls);
-    publish_ticket(parity);
-    __syncthreads();  // warp 0 is done with the item before
-    if constexpr (kMode == DecodeMode::kReadOnly) return;
-    if (warp > 0) {
-#pragma unroll
-      for (int r = 0; r < kDim / 8; ++r) {
-        *reinterpret_cast<float2*>(&shared.merge_o[warp - 1][r * 8 + g][2 * (lane & 3)]) =
-            float2{state.o[r / 2][(r % 2) * 2], state.o[r / 2][(r % 2) * 2 + 1]};
-      }
-    }
-    if (lane < 4) {
-      shared.merge_m[warp][2 * lane] = state.m[0];
-      shared.merge_m[warp][2 * lane + 1] = state.m[1];
-    }
-    __syncthreads();
-    if (warp == 0) write_leaf(state, shared.sums[parity]);
+    wait_taken();
+    if constexpr (kMode == DecodeMode::kAttend) share_chunk(state, sums);
+    deliver();
   }
 
-  // Writes the partials of the columns of one group. `first` is the group's first
-  // sequence within the item.
+  // Which partial and head a column of an anchor item belongs to.
+  struct AnchorColumn {
+    bool exists;
+    int head;
+    std::size_t index;
+  };
+  __device__ __forceinline__ AnchorColumn anchor_column(int column, int first, int per_group) {
+    const ColumnOwner owner(column, args.shape.group);
+    const int sequence = first + owner.sequence;
+    if (owner.sequence >= per_group || sequence >= current.item.w) return {false, 0, 0};
+    const int id = __ldg(args.plan.sorted_sequences + current.item.z + sequence);
+    const int partial = sequence_info(args.plan, id).base + (current.item.y & 0xFF);
+    return {true, owner.head, partial_index(partial)};
+  }
+
+  // Writes the partials of one column group. `first` is the group's first sequence within
+  // the item.
   __device__ __forceinline__ void write_anchor(const TileState<kDim>& state,
                                                const ClassSums& sums, int first, int per_group) {
-    const int columns = args.shape.columns;
-    const int chunk = current.item.y & 0xFF;
-    const auto locate = [&](int column, std::size_t& index, int& head) {
-      const ColumnOwner owner(column, args.shape.group);
-      head = owner.head;
-      const int sequence = first + owner.sequence;
-      if (owner.sequence >= per_group || sequence >= current.item.w) return false;
-      const int id = args.plan.sorted_sequences[current.item.z + sequence];
-      index = partial_index(args.plan.partial_base[id] + chunk);
-      return true;
-    };
-    std::size_t index;
-    int head;
+    constexpr int kRows = kDim / 8;
 #pragma unroll
     for (int c = 0; c < 2; ++c) {
-      if (!locate(2 * (lane & 3) + c, index, head)) continue;
-      float* o = args.plan.partial_o + index * kDim * columns + head;
+      const AnchorColumn to = anchor_column(2 * (lane & 3) + c, first, per_group);
+      if (!to.exists) continue;
+      float* o = args.plan.partial_o + to.index * kDim * kCols + to.head;
 #pragma unroll
-      for (int r = 0; r < kDim / 8; ++r) {
-        o[(r * 8 + (lane >> 2)) * columns] = state.o[r / 2][(r % 2) * 2 + c];
+      for (int r = 0; r < kRows; ++r) {
+        o[(r * 8 + (lane >> 2)) * kCols] = state.o[r / 2][(r % 2) * 2 + c];
       }
-      if (lane < 4) args.plan.partial_m[index * columns + head] = state.m[c];
     }
     // Column k's reference exponent is held by lane k / 2.
     const int column = lane & 7;
     const float m_even = __shfl_sync(~0U, state.m[0], column >> 1);
     const float m_odd = __shfl_sync(~0U, state.m[1], column >> 1);
     const float top = (column & 1) != 0 ? m_odd : m_even;
-    if (!locate(column, index, head)) return;
+    const AnchorColumn to = anchor_column(column, first, per_group);
+    if (!to.exists) return;
+    float* stats = args.plan.partial_stats + to.index * kStatRows * kCols + to.head;
     for (int cls = lane >> 3; cls < kClasses; cls += 4) {
-      args.plan.partial_l[(index * columns + head) * kClasses + cls] =
-          sums.l[cls][column] * exp2_fast(sums.m[cls][column] - top);
+      stats[(1 + cls) * kCols] = sums.l[cls][column] * exp2_fast(sums.m[cls][column] - top);
     }
+    if (lane < 8) stats[0] = top;
   }
 
   // One warp: all rows of the chunk against one group of columns.
@@ -257,28 +317,20 @@ struct DecodeCta {
     const ColumnOwner owner(g, args.shape.group);
     const int sequence = first + owner.sequence;
     QueryFragment<kDim> q;
-    const bool mine = owner.sequence < per_group && sequence < current.item.w;
+    const bool asks = owner.sequence < per_group && sequence < current.item.w;
     load_query<kDim>(
-        q, mine ? query(args.plan.sorted_sequences[current.item.z + sequence], owner.head)
+        q, asks ? query(current, args.plan.sorted_sequences[current.item.z + sequence], owner.head)
                 : nullptr);
     TileState<kDim> state;
     state.clear();
     clear_class_sums(sums);
-    const std::size_t beta_row =
-        (static_cast<std::size_t>(current.item.x) * args.shape.kv_heads + current.kv_head) *
-            kMaxAnchorSlots +
-        (current.item.y & 0xFF) * kChunkSlots + g;
     int cls = -1;
     for (std::uint32_t left = current.slabs; left != 0; left &= left - 1) {
       const int slab = __ffs(left) - 1;
       const int slab_cls = __shfl_sync(~0U, current.cls, slab);
       const int valid = __shfl_sync(~0U, current.valid, slab);
-      float init_low = 0.0F;
-      float init_high = 0.0F;
-      if (args.beta != nullptr) {
-        init_low = __ldg(args.beta + beta_row + slab * kSlabRows) * args.inv_scale;
-        init_high = __ldg(args.beta + beta_row + slab * kSlabRows + 8) * args.inv_scale;
-      }
+      const float init_low = shared.anchor_beta[slab * kSlabRows + g];
+      const float init_high = shared.anchor_beta[slab * kSlabRows + g + 8];
       if (slab_cls != cls && cls >= 0) flush_class(state, sums, cls);
       cls = slab_cls;
       add_slab(state, shared.anchor_slab[slab], q, args.scale_log2, init_low, init_high, valid);
@@ -289,46 +341,54 @@ struct DecodeCta {
   }
 
   // The CTA loads the chunk together; then each warp takes every fourth column group.
-  __device__ __forceinline__ void run_anchor(int parity) {
+  __device__ __forceinline__ void run_anchor() {
+    const int drawn = draw_ticket();
+    float beta = 0.0F;
+    if (args.beta != nullptr) {
+      const std::size_t head =
+          static_cast<std::size_t>(current.item.x) * args.shape.kv_heads + current.kv_head;
+      beta = __ldg(args.beta + head * kMaxAnchorSlots + (current.item.y & 0xFF) * kChunkSlots +
+                   threadIdx.x);
+    }
+    barrier();  // nobody reads the anchor before this one any more
+    shared.anchor_beta[threadIdx.x] = beta * args.inv_scale;
     int loaded = 0;
     for (std::uint32_t own = current.slabs & (3U << (warp * 2)); own != 0; own &= own - 1) {
       const std::uint32_t address = wait_slab();
       if (lane == 0) shared.anchor_slab[__ffs(own) - 1] = address;
       ++loaded;
     }
-    next.fetch(args);
-    publish_ticket(parity);
-    __syncthreads();
+    barrier();
+    for (int step = 0; step < kSteps; ++step) learn(step, drawn);
     const int per_group = kColumns / args.shape.group;
     for (int first = warp * per_group; first < current.item.w; first += kWarps * per_group) {
-      run_anchor_columns(shared.sums[parity][warp], first, per_group);
+      run_anchor_columns(shared.sums[warp], first, per_group);
     }
-    __syncthreads();
+    barrier();  // all warps have read the slabs
     release(loaded);
+    wait_taken();
+    deliver();
   }
 
   __device__ __forceinline__ void run() {
-    const Agenda agenda(*args.plan.header, args.shape.kv_heads);
-    const int grid = static_cast<int>(gridDim.x);
-    current.describe(args, agenda, static_cast<int>(blockIdx.x));
-    next.describe(args, agenda, static_cast<int>(blockIdx.x) + grid);
+    current.open(args.plan, static_cast<int>(blockIdx.x));
+    agenda = Agenda(*args.plan.header, args.shape.kv_heads);
     current.resolve(args);
     pump();
-    for (int parity = 0; current.kind != WorkKind::kNone; parity ^= 1) {
-      if (threadIdx.x == 0 && next.kind != WorkKind::kNone) {
-        drawn = static_cast<int>(atomicAdd(&args.plan.header->ticket, 1U)) + 2 * grid;
-      }
-      if (current.kind == WorkKind::kLeaf) {
-        run_leaf(parity);
-      } else if constexpr (kMode == DecodeMode::kAttend) {
-        run_anchor(parity);
+    if (kMode == DecodeMode::kAttend && current.kind == WorkKind::kLeaf) load_leaf_query(current);
+    while (current.kind != WorkKind::kNone) {
+      if (kMode == DecodeMode::kReadOnly || current.kind == WorkKind::kLeaf) {
+        run_leaf();
+      } else {
+        run_anchor();
       }
       current = next;
       current.resolve(args);
-      if (current.kind == WorkKind::kNone) break;
-      next.describe(args, agenda, shared.ticket[parity]);
+      next_known = false;
       pump();
     }
+    wait_taken();
+    deliver();  // of kind kNone: the delivering warp may leave
     retire();
   }
 
@@ -343,20 +403,101 @@ struct DecodeCta {
   }
 };
 
-template <int kDim, DecodeMode kMode>
+// The fifth warp.
+template <int kDim, int kCols>
+struct DeliveringWarp {
+  const DecodeArgs& args;
+  DecodeShared<kDim, kCols>& shared;
+  int lane = threadIdx.x & 31;
+
+  // Merges the four chunks of a leaf, in order, into its partial in global memory.
+  __device__ __forceinline__ void merge_chunks(const Merger<kDim, kCols>& merger, int partial) {
+    float factor[kWarps][4];
+    const int column = merger.quad_column();
+#pragma unroll
+    for (int c = 0; c < 4; ++c) {
+      float top = shared.chunks[0].m[column + c];
+#pragma unroll
+      for (int w = 1; w < kWarps; ++w) top = fmaxf(top, shared.chunks[w].m[column + c]);
+#pragma unroll
+      for (int w = 0; w < kWarps; ++w) {
+        factor[w][c] = exp2_fast(shared.chunks[w].m[column + c] - top);
+      }
+    }
+#pragma unroll
+    for (int v = 0; v < Merger<kDim, kCols>::kQuadsPerLane; ++v) {
+      const int quad = lane + v * 32;
+      float4 sum = {0.0F, 0.0F, 0.0F, 0.0F};
+#pragma unroll
+      for (int w = 0; w < kWarps; ++w) {
+        const float4 part = reinterpret_cast<const float4*>(&shared.chunks[w].o[0][0])[quad];
+        sum.x += part.x * factor[w][0];
+        sum.y += part.y * factor[w][1];
+        sum.z += part.z * factor[w][2];
+        sum.w += part.w * factor[w][3];
+      }
+      merger.quads(partial)[quad] = sum;
+    }
+    float* stats = merger.stats(partial);
+    for (int i = lane; i < kStatRows * kCols; i += 32) {
+      const int row = i / kCols;
+      const int of = i % kCols;
+      float top = shared.chunks[0].m[of];
+      for (int w = 1; w < kWarps; ++w) top = fmaxf(top, shared.chunks[w].m[of]);
+      float l = 0.0F;
+      for (int w = 0; w < kWarps && row > 0; ++w) {
+        l += shared.chunks[w].l[row - 1][of] * exp2_fast(shared.chunks[w].m[of] - top);
+      }
+      stats[i] = row == 0 ? top : l;
+    }
+  }
+
+  // Takes finished items until one of kind kNone.
+  __device__ __forceinline__ void run(DecodeMode mode) {
+    for (int count = 0;; ++count) {
+      mbarrier_wait(smem_address(&shared.delivered), count & 1);
+      const Delivery delivery = shared.delivery;
+      if (delivery.kind == WorkKind::kLeaf && mode == DecodeMode::kAttend) {
+        merge_chunks({args, delivery.item.x, delivery.kv_head}, delivery.item.w);
+      }
+      __syncwarp();
+      if (lane == 0) mbarrier_arrive(smem_address(&shared.taken));
+      if (delivery.kind == WorkKind::kNone) return;
+      if (mode == DecodeMode::kReadOnly) continue;
+      if (delivery.kind == WorkKind::kLeaf) {
+        deliver_leaf<kDim, kCols>(args, delivery.item, delivery.kv_head);
+      } else {
+        deliver_anchor<kDim, kCols>(args, delivery.item, delivery.kv_head);
+      }
+    }
+  }
+};
+
+template <int kDim, int kCols, DecodeMode kMode>
 __global__ void __launch_bounds__(kDecodeThreads, 2)
     decode_kernel(const __grid_constant__ CUtensorMap k_map,
-                  const __grid_constant__ CUtensorMap v_map, const DecodeArgs args) {
+                  const __grid_constant__ CUtensorMap v_map,
+                  const __grid_constant__ DecodeArgs args) {
   extern __shared__ unsigned char raw[];
-  auto& shared = *reinterpret_cast<DecodeShared<kDim>*>(raw);
-  if (threadIdx.x < kWarps * DecodeShared<kDim>::kStages) {
+  auto& shared = *reinterpret_cast<DecodeShared<kDim, kCols>*>(raw);
+  if (threadIdx.x == 0) {
+    prefetch_map(&k_map);
+    prefetch_map(&v_map);
+    mbarrier_init(smem_address(&shared.delivered), kWarps);
+    mbarrier_init(smem_address(&shared.taken), 1);
+  }
+  if (threadIdx.x < kWarps * DecodeShared<kDim, kCols>::kStages) {
     mbarrier_init(smem_address(&shared.full[0][0] + threadIdx.x), 1);
   }
+  if (threadIdx.x < kTicketSlots) shared.tickets[threadIdx.x] = 0;
   fence_mbarrier_init();
   __syncthreads();
-  DecodeCta<kDim, kMode> cta{args, &k_map, &v_map, shared};
+  if (threadIdx.x >= kComputeThreads) {
+    DeliveringWarp<kDim, kCols>{args, shared}.run(kMode);
+    return;
+  }
+  DecodeCta<kDim, kCols, kMode> cta{args, &k_map, &v_map, shared};
   cta.run();
-  launch_dependents();
 }
 
 }  // namespace fieldprint::cuda

@@ -5,7 +5,9 @@
 //   chunk    128 row slots (8 slabs), what one warp reduces
 //   leaf     512 row slots (4 chunks) at an absolute place in a sequence's page table;
 //            its partial result never depends on other leaves or sequences
-//   partial  unnormalised output O, reference exponent m (log2), sums l per class
+//   partial  unnormalised output O, reference exponent m (log2), sums l per class, of the
+//            rows of a leaf or of an anchor's chunk
+//   group    16 leaves of a long sequence, merged first
 //   column   one (sequence, query head) pair; 8 columns share a matrix instruction
 #pragma once
 
@@ -27,7 +29,7 @@ inline constexpr int kMaxAnchorChunks = kMaxAnchorSlots / kChunkSlots;
 inline constexpr int kMaxBatch = 1024;
 inline constexpr int kMaxGroup = kColumns;
 // Column groups an anchor item carries at most: its rows are loaded once for them.
-inline constexpr int kAnchorColumnGroups = 8;
+inline constexpr int kAnchorColumnGroups = kWarps;
 
 // Reference exponent of a state without rows. Finite, so that differences never give NaN.
 inline constexpr float kNoReference = -1e30F;
@@ -41,6 +43,11 @@ enum PlanStatusBits : std::uint32_t {
   kPlanBadPageId = 8,      // a page id outside the pool
 };
 
+// Leaves whose partials are merged into one before the sequence's last merge.
+inline constexpr int kGroupLeaves = 16;
+// Rows of a partial's statistics: reference exponent m, then the sum of each class.
+inline constexpr int kStatRows = 1 + kClasses;
+
 // Written by the planner, read by every launch of the step. A launch's last CTA sets
 // ticket and finished back to 0.
 struct PlanHeader {
@@ -49,6 +56,14 @@ struct PlanHeader {
   std::int32_t anchor_items;  // entries of anchor_list
   std::uint32_t ticket;
   std::uint32_t finished;  // CTAs without further work
+};
+
+// A sequence's partials: anchor chunks, then leaves.
+struct SequenceInfo {
+  std::int32_t base;
+  std::int32_t anchor_partials;
+  std::int32_t partials;
+  std::int32_t anchor;  // -1 = none
 };
 
 // One leaf of one sequence, for every KV head.
@@ -67,19 +82,30 @@ struct AnchorItem {
   std::int32_t sequences;
 };
 
-// Device pointers into the caller's workspace.
+// A ticket's work, so that a CTA's first items take one load.
+struct OpeningItem {
+  std::int32_t kind;  // WorkKind
+  std::int32_t kv_head;
+  std::int32_t unused[2];
+  std::int32_t item[4];  // LeafItem or AnchorItem
+};
+inline constexpr int kMaxOpenings = 1024;
+
+// Device pointers into the caller's workspace. `columns` is 4 or 8 (ShapeView).
 struct PlanView {
   PlanHeader* header;
-  std::int32_t* partial_base;      // [batch] first partial of a sequence: anchor chunks, then leaves
-  std::int32_t* anchor_partials;   // [batch]
-  std::int32_t* partial_count;     // [batch]
+  SequenceInfo* sequences;         // [batch]
   std::int32_t* sorted_sequences;  // [batch] by anchor; those without an anchor are absent
   LeafItem* leaf_list;
   AnchorItem* anchor_list;
-  float* partial_m;  // [partial][kv_head][columns]
-  float* partial_l;  // [partial][kv_head][columns][8]
-  float* partial_o;  // [partial][kv_head][head_dim][columns]
+  OpeningItem* openings;  // [opening_count], by ticket
+  // Arrivals at merges, back to 0 after each launch.
+  std::int32_t* root_arrivals;   // [batch][kv_head]
+  std::int32_t* group_arrivals;  // [partial of a group's first leaf][kv_head]
+  float* partial_stats;          // [partial][kv_head][kStatRows][columns]
+  float* partial_o;              // [partial][kv_head][head_dim][columns]
   std::int32_t max_leaves;
+  std::int32_t opening_count;
 };
 
 // Page tables of one step; entries are packed as pack_page_entry() says.
@@ -118,12 +144,6 @@ struct DecodeArgs {
   const float* beta;  // [anchors][kv_heads][512], natural log; nullptr = 0
   float scale_log2;   // softmax scale * log2(e)
   float inv_scale;    // 1 / softmax scale
-};
-
-struct CombineArgs {
-  TableView table;
-  ShapeView shape;
-  PlanView plan;
   const std::uint8_t* modes;  // [anchors] AnchorMode; nullptr = joint
   const float* gamma;         // [anchors][q_heads]
   const float* psi;           // [anchors]

@@ -5,7 +5,7 @@
 // Work order never changes results (every item writes its own partial), only time.
 #pragma once
 
-#include "attention/cuda/kernels/params.cuh"
+#include "attention/cuda/kernels/work.cuh"
 
 namespace fieldprint::cuda {
 
@@ -146,9 +146,40 @@ __device__ __forceinline__ void plan_leaves(const PlannerArgs& args, const Plann
     }
     const int first = leaf * pages_per_leaf;
     const int left = shared.pages[sequence] - first;
-    args.plan.leaf_list[e] = LeafItem{sequence, first, left < pages_per_leaf ? left : pages_per_leaf,
-                                      shared.base[sequence] + leaf};
+    const int partial = shared.base[sequence] + leaf;
+    args.plan.leaf_list[e] =
+        LeafItem{sequence, first, left < pages_per_leaf ? left : pages_per_leaf, partial};
+    if (leaf % kGroupLeaves != 0) continue;
+    const int heads = args.shape.kv_heads;
+    for (int i = 0; i < heads; ++i) args.plan.group_arrivals[partial * heads + i] = 0;
   }
+}
+
+// Whether the step has more leaves than the workspace; sets the status if so.
+__device__ __forceinline__ bool plan_needs_too_much(const PlannerArgs& args,
+                                                    const PlannedSequence& mine,
+                                                    int pages_per_leaf, PlannerShared& shared) {
+  const int leaves = (mine.pages + pages_per_leaf - 1) / pages_per_leaf;
+  const int sum = inclusive_scan(leaves > 0 ? leaves : 1, shared.scratch);
+  // Threads without a sequence count one each.
+  const int limit = args.plan.max_leaves + kPlannerThreads - args.table.batch;
+  if (threadIdx.x == kPlannerThreads - 1 && sum > limit) shared.status |= kPlanTooManyPages;
+  __syncthreads();
+  return (shared.status & kPlanTooManyPages) != 0;
+}
+
+__device__ __forceinline__ void write_opening(const PlannerArgs& args, const PlanHeader& header,
+                                              int ticket) {
+  Work work;
+  work.describe(args.plan, args.shape, Agenda(header, args.shape.kv_heads), ticket);
+  OpeningItem opening{};
+  opening.kind = static_cast<int>(work.kind);
+  opening.kv_head = work.kv_head;
+  opening.item[0] = work.item.x;
+  opening.item[1] = work.item.y;
+  opening.item[2] = work.item.z;
+  opening.item[3] = work.item.w;
+  args.plan.openings[ticket] = opening;
 }
 
 __global__ void __launch_bounds__(kPlannerThreads) plan_kernel(const PlannerArgs args) {
@@ -157,33 +188,36 @@ __global__ void __launch_bounds__(kPlannerThreads) plan_kernel(const PlannerArgs
   if (i == 0) shared.status = 0;
   __syncthreads();
   const PlannedSequence mine = inspect_sequence(args, i, &shared.status);
-  shared.anchor[i] = mine.anchor;
-  shared.pages[i] = mine.pages;
+  __syncthreads();
+  // With an error in the tables, every sequence gets one empty leaf, whose merge answers
+  // NaN. So does a sequence without any row, whose merge answers (0, -infinity).
+  PlannedSequence planned = shared.status == 0 ? mine : PlannedSequence{};
   const int pages_per_leaf = (kLeafSlots / kSlabRows) >> args.shape.log2_slabs_per_page;
-  const int full = mine.pages / pages_per_leaf;
-  const int tail = mine.pages % pages_per_leaf != 0 ? 1 : 0;
-  const int parts = mine.anchor_chunks + full + tail;
+  if (plan_needs_too_much(args, planned, pages_per_leaf, shared)) planned = PlannedSequence{};
+  const bool exists = i < args.table.batch;
+  const bool empty = planned.pages == 0 && planned.anchor_chunks == 0;
+  const int full = planned.pages / pages_per_leaf;
+  const int tail = exists && (planned.pages % pages_per_leaf != 0 || empty) ? 1 : 0;
+  const int parts = planned.anchor_chunks + full + tail;
+  shared.anchor[i] = planned.anchor;
+  shared.pages[i] = planned.pages;
   shared.full[i] = inclusive_scan(full, shared.scratch);
   shared.tail[i] = inclusive_scan(tail, shared.scratch);
   const int base = inclusive_scan(parts, shared.scratch) - parts;
-  shared.base[i] = base + mine.anchor_chunks;
-  if (i < args.table.batch) {
-    args.plan.partial_base[i] = base;
-    args.plan.anchor_partials[i] = mine.anchor_chunks;
-    args.plan.partial_count[i] = parts;
+  shared.base[i] = base + planned.anchor_chunks;
+  if (exists) {
+    args.plan.sequences[i] = SequenceInfo{base, planned.anchor_chunks, parts, planned.anchor};
   }
-  const int anchor_items = plan_anchors(args, shared, mine);
+  const int counters = args.table.batch * args.shape.kv_heads;
+  for (int c = i; c < counters; c += kPlannerThreads) args.plan.root_arrivals[c] = 0;
+  const int anchor_items = plan_anchors(args, shared, planned);
   const int full_total = shared.full[kPlannerThreads - 1];
   const int tail_total = shared.tail[kPlannerThreads - 1];
-  if (i == 0 && full_total + tail_total > args.plan.max_leaves) shared.status |= kPlanTooManyPages;
+  plan_leaves(args, shared, full_total, tail_total);
+  const PlanHeader header{shared.status, full_total + tail_total, anchor_items, 0, 0};
+  if (i == 0) *args.plan.header = header;
   __syncthreads();
-  // A plan with an error has no work; the combine kernel answers NaN, loudly.
-  const std::uint32_t status = shared.status;
-  if (status == 0) plan_leaves(args, shared, full_total, tail_total);
-  if (i == 0) {
-    *args.plan.header = PlanHeader{status, status == 0 ? full_total + tail_total : 0,
-                                   status == 0 ? anchor_items : 0, 0, 0};
-  }
+  if (i < args.plan.opening_count) write_opening(args, header, i);
 }
 
 }  // namespace fieldprint::cuda

@@ -30,6 +30,15 @@ __device__ __forceinline__ void mbarrier_arrive_expect(std::uint32_t bar, std::u
                : "memory");
 }
 
+__device__ __forceinline__ void mbarrier_arrive(std::uint32_t bar) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(bar) : "memory");
+}
+
+// A barrier among `threads` threads of the CTA, apart from __syncthreads (which is 0).
+__device__ __forceinline__ void named_barrier(int id, int threads) {
+  asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+
 __device__ __forceinline__ void mbarrier_wait(std::uint32_t bar, std::uint32_t parity) {
   asm volatile(
       "{\n"
@@ -44,15 +53,19 @@ __device__ __forceinline__ void mbarrier_wait(std::uint32_t bar, std::uint32_t p
       : "memory");
 }
 
-// Copies the map's box at (column, row) to shared memory; completes on `bar`.
-__device__ __forceinline__ void tensor_load_2d(std::uint32_t dst, const CUtensorMap* map,
-                                               std::uint32_t bar, std::int32_t column,
-                                               std::int32_t row, std::uint64_t policy) {
+// Copies the map's box at (x, y, z) to shared memory; completes on `bar`.
+__device__ __forceinline__ void tensor_load_3d(std::uint32_t dst, const CUtensorMap* map,
+                                               std::uint32_t bar, std::int32_t x, std::int32_t y,
+                                               std::int32_t z, std::uint64_t policy) {
   asm volatile(
-      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
-      ".L2::cache_hint [%0], [%1, {%3, %4}], [%2], %5;" ::"r"(dst),
-      "l"(map), "r"(bar), "r"(column), "r"(row), "l"(policy)
+      "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
+      ".L2::cache_hint [%0], [%1, {%3, %4, %5}], [%2], %6;" ::"r"(dst),
+      "l"(map), "r"(bar), "r"(x), "r"(y), "r"(z), "l"(policy)
       : "memory");
+}
+
+__device__ __forceinline__ void prefetch_map(const CUtensorMap* map) {
+  asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 }
 
 __device__ __forceinline__ void ldmatrix_x4(std::uint32_t (&r)[4], std::uint32_t address) {
@@ -86,6 +99,21 @@ __device__ __forceinline__ void mma_16x8x16(float (&c)[4], const std::uint32_t (
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
+// Adds to a counter in global memory; what the warp wrote before is visible to whoever
+// reads the sum and then calls fence_acquire().
+__device__ __forceinline__ int atomic_add_release(std::int32_t* address, int value) {
+  int before;
+  asm volatile("atom.add.release.gpu.global.s32 %0, [%1], %2;"
+               : "=r"(before)
+               : "l"(address), "r"(value)
+               : "memory");
+  return before;
+}
+
+__device__ __forceinline__ void fence_acquire() {
+  asm volatile("fence.acq_rel.gpu;" ::: "memory");
+}
+
 // 2^x; exp2 of -infinity is 0.
 __device__ __forceinline__ float exp2_fast(float x) {
   float y;
@@ -98,16 +126,6 @@ __device__ __forceinline__ std::uint32_t pack_bf16(float low, float high) {
   std::uint32_t d;
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(d) : "f"(high), "f"(low));
   return d;
-}
-
-// Programmatic dependent launch: lets the next kernel of the stream start.
-__device__ __forceinline__ void launch_dependents() {
-  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-}
-
-// Waits until the kernel before has finished and its writes are visible.
-__device__ __forceinline__ void wait_for_previous_kernel() {
-  asm volatile("griddepcontrol.wait;" ::: "memory");
 }
 
 }  // namespace fieldprint::cuda

@@ -20,6 +20,12 @@ inline constexpr int kSlabBytes = kSlabRows * kDim * 2;  // K or V
 
 inline constexpr int kHalfBytes = kSlabRows * 128;
 
+// Address of 16-byte part `part` (of the whole row) of `row`.
+__device__ __forceinline__ std::uint32_t part_address(std::uint32_t slab, std::uint32_t row,
+                                                      std::uint32_t part) {
+  return slab + (part / 8) * kHalfBytes + row * 128 + (((part & 7) ^ (row & 7)) << 4);
+}
+
 // P may reach 2^kRescaleSlack before the reference exponent is raised.
 inline constexpr float kRescaleSlack = 8.0F;
 
@@ -43,7 +49,9 @@ struct TileState {
 };
 
 template <int kDim>
-using QueryFragment = std::uint32_t[kDim / 16][2];
+struct QueryFragment {
+  std::uint32_t word[kDim / 16][2];
+};
 
 // Column g's query as the B operand; zeros when `q` is null.
 template <int kDim>
@@ -52,8 +60,8 @@ __device__ __forceinline__ void load_query(QueryFragment<kDim>& fragment, const 
   const auto* words = static_cast<const std::uint32_t*>(q);
 #pragma unroll
   for (int k = 0; k < kDim / 16; ++k) {
-    fragment[k][0] = q == nullptr ? 0U : __ldg(words + k * 8 + t);
-    fragment[k][1] = q == nullptr ? 0U : __ldg(words + k * 8 + t + 4);
+    fragment.word[k][0] = q == nullptr ? 0U : __ldg(words + k * 8 + t);
+    fragment.word[k][1] = q == nullptr ? 0U : __ldg(words + k * 8 + t + 4);
   }
 }
 
@@ -64,20 +72,18 @@ __device__ __forceinline__ void score_slab(float (&s)[4], std::uint32_t k_slab,
                                            float init_high) {
   const int lane = threadIdx.x & 31;
   const std::uint32_t row = (lane & 7) + ((lane >> 3) & 1) * 8;
-  const std::uint32_t base = k_slab + row * 128;
-  float odd[4] = {0.0F, 0.0F, 0.0F, 0.0F};
-  s[0] = s[1] = init_low;
-  s[2] = s[3] = init_high;
+  // Four chains, so that one multiply does not wait for the one before.
+  float chain[4][4] = {};
+  chain[0][0] = chain[0][1] = init_low;
+  chain[0][2] = chain[0][3] = init_high;
 #pragma unroll
   for (int k = 0; k < kDim / 16; ++k) {
     std::uint32_t a[4];
-    const std::uint32_t part = (k % 4) * 2 + (lane >> 4);
-    ldmatrix_x4(a, base + (k / 4) * kHalfBytes + ((part ^ (lane & 7)) << 4));
-    // Two chains, so that one multiply does not wait for the one before.
-    mma_16x8x16(k % 2 == 0 ? s : odd, a, q[k][0], q[k][1]);
+    ldmatrix_x4(a, part_address(k_slab, row, k * 2 + (lane >> 4)));
+    mma_16x8x16(chain[k % 4], a, q.word[k][0], q.word[k][1]);
   }
 #pragma unroll
-  for (int i = 0; i < 4; ++i) s[i] += odd[i];
+  for (int i = 0; i < 4; ++i) s[i] = (chain[0][i] + chain[1][i]) + (chain[2][i] + chain[3][i]);
 }
 
 // O^T += V^T P. Rows from `valid` on may hold NaN, so their bits are cleared.
@@ -88,7 +94,6 @@ __device__ __forceinline__ void accumulate_slab(TileState<kDim>& state, std::uin
   const int lane = threadIdx.x & 31;
   const int t = lane & 3;
   const std::uint32_t row = (lane & 7) + (lane >> 4) * 8;
-  const std::uint32_t base = v_slab + row * 128;
   const auto keep = [valid](int first) {  // mask for rows first, first + 1
     return (first < valid ? 0xFFFFU : 0U) | (first + 1 < valid ? 0xFFFF0000U : 0U);
   };
@@ -97,8 +102,7 @@ __device__ __forceinline__ void accumulate_slab(TileState<kDim>& state, std::uin
 #pragma unroll
   for (int d = 0; d < kDim / 16; ++d) {
     std::uint32_t a[4];
-    const std::uint32_t part = (d % 4) * 2 + ((lane >> 3) & 1);
-    ldmatrix_x4_trans(a, base + (d / 4) * kHalfBytes + ((part ^ (lane & 7)) << 4));
+    ldmatrix_x4_trans(a, part_address(v_slab, row, d * 2 + ((lane >> 3) & 1)));
     a[0] &= keep_low;
     a[1] &= keep_low;
     a[2] &= keep_high;

@@ -10,24 +10,48 @@ namespace fieldprint::cuda {
 
 enum class WorkKind : int { kNone, kLeaf, kAnchor };
 
-// Tickets 0..total-1: anchor items spread evenly among leaves, because their arithmetic
-// overlaps with the leaves' memory traffic. Neighbours differ in the KV head only.
+// The order of tickets 0..total-1. Anchor items come in bursts, each before the leaves of
+// the sequences it serves, every second ticket: their arithmetic overlaps with the leaves'
+// memory traffic, and no sequence waits for its anchor at the end. Neighbouring tickets
+// differ in the KV head only.
 struct Agenda {
   int leaves;   // leaf items x KV heads
   int anchors;  // anchor items x KV heads
-  int stride;   // every stride-th ticket is an anchor item, while they last
+  int burst;    // anchor tickets per burst
+  int segment;  // tickets from one burst to the next
 
+  Agenda() = default;
   __device__ __forceinline__ Agenda(const PlanHeader& header, int kv_heads)
-      : leaves(header.leaf_items * kv_heads), anchors(header.anchor_items * kv_heads) {
-    stride = anchors == 0 ? 1 : (leaves + anchors) / anchors;
+      : leaves(header.leaf_items * kv_heads),
+        anchors(header.anchor_items * kv_heads),
+        burst(kMaxAnchorChunks * kv_heads) {
+    const int bursts = (anchors + burst - 1) / burst;
+    segment = bursts == 0 ? 1 : (leaves + anchors) / bursts;
+    if (segment >= 2 * burst) return;
+    burst = anchors;  // many anchors, short contexts: all anchors first
+    segment = leaves + anchors;
+  }
+
+  // Anchor tickets before `ticket`; `is_anchor` says whether it is one itself.
+  __device__ __forceinline__ int anchors_before(int ticket, bool& is_anchor) const {
+    if (anchors == 0) {
+      is_anchor = false;
+      return 0;
+    }
+    const int turn = ticket / segment;
+    const int offset = ticket - turn * segment;
+    const int every = burst == anchors && segment < 2 * burst ? 1 : 2;
+    const int before = turn * burst + min((offset + every - 1) / every, burst);
+    is_anchor = offset % every == 0 && offset / every < burst && before < anchors;
+    return min(before, anchors);
   }
 };
 
 struct Work {
   WorkKind kind = WorkKind::kNone;
   int kv_head = 0;
-  int4 item;            // LeafItem or AnchorItem
-  std::uint32_t entry;  // this lane's page-table entry
+  int4 item = {0, 0, 0, 0};  // LeafItem or AnchorItem
+  std::uint32_t entry = 0;   // this lane's page-table entry
   bool fetched = false;
   bool resolved = false;
   // After resolve(): lane i (0..7) speaks of slab i of the warp's chunk.
@@ -37,22 +61,29 @@ struct Work {
   std::uint32_t slabs = 0;   // bit i: slab i has rows
   std::uint32_t unissued = 0;  // slabs this warp must still load
 
-  __device__ __forceinline__ void describe(const DecodeArgs& args, const Agenda& agenda,
-                                           int ticket) {
+  __device__ __forceinline__ void describe(const PlanView& plan, const ShapeView& shape,
+                                           const Agenda& agenda, int ticket) {
     fetched = resolved = false;
     kind = WorkKind::kNone;
     if (ticket >= agenda.leaves + agenda.anchors) return;
-    const int turn = ticket / agenda.stride;
-    const bool starts_turn = ticket == turn * agenda.stride;
-    const bool anchor = starts_turn && turn < agenda.anchors;
-    const int anchors_before = min(turn + (starts_turn ? 0 : 1), agenda.anchors);
-    const int index = anchor ? turn : ticket - anchors_before;
-    const int entry_index = index / args.shape.kv_heads;
-    kv_head = index - entry_index * args.shape.kv_heads;
+    bool anchor = false;
+    const int anchors_before = agenda.anchors_before(ticket, anchor);
+    const int index = anchor ? anchors_before : ticket - anchors_before;
+    const int entry_index = index / shape.kv_heads;
+    kv_head = index - entry_index * shape.kv_heads;
     kind = anchor ? WorkKind::kAnchor : WorkKind::kLeaf;
-    const int4* list = anchor ? reinterpret_cast<const int4*>(args.plan.anchor_list)
-                              : reinterpret_cast<const int4*>(args.plan.leaf_list);
-    item = __ldg(list + entry_index);
+    const int4* list = anchor ? reinterpret_cast<const int4*>(plan.anchor_list)
+                              : reinterpret_cast<const int4*>(plan.leaf_list);
+    item = list[entry_index];
+  }
+
+  // The same from the planner's table of first tickets.
+  __device__ __forceinline__ void open(const PlanView& plan, int ticket) {
+    const int4* opening = reinterpret_cast<const int4*>(plan.openings + ticket);
+    const int4 head = __ldg(opening);
+    item = __ldg(opening + 1);
+    kind = static_cast<WorkKind>(head.x);
+    kv_head = head.y;
   }
 
   // Index of this lane's slab: in the leaf, or in the anchor.
