@@ -1,12 +1,15 @@
 // Speed of CPU attention per instruction set, in the shapes of the first two models.
 //
 //   attention_bench [--threads N] [--isa NAME] [--seconds S] [--clock wall|cpu]
+//                   [--what decode|prefill]
 //
 // Decode: one query per step over all layers of a model, so that KV comes from memory
 // or the last cache level as in a real run; prints GB/s of KV read. Prefill: a chunk of
 // 512 queries; prints GFLOP/s of the two products. Threads meet at a barrier
 // between layers, as ggml's do. --clock cpu counts the CPU time of the one thread, for
 // machines that are busy with something else.
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <barrier>
 #include <cstdio>
@@ -34,6 +37,7 @@ constexpr Model kModels[] = {{"smollm2-135m", {9, 3, 64, 0.125F}, 30},
 struct Options {
   int threads = 2;
   std::string isa;
+  std::string what;
   double seconds = 1.0;
   bool cpu_clock = false;
 };
@@ -65,19 +69,29 @@ struct Sequence {
   }
 };
 
+// Pages of all layers, on huge memory pages where the system gives them (as the runner's).
 class KvMemory {
  public:
   KvMemory(const Model& model, int pages)
       : shape_{model.shape.kv_heads, model.shape.head_dim, KvDtype::kBf16},
         stride_(kv_page_bytes(shape_)),
-        layer_bytes_(stride_ * static_cast<std::size_t>(pages)),
-        data_(layer_bytes_ * static_cast<std::size_t>(model.layers) / 2 + 64) {
-    std::mt19937 rng(1);
-    // Ordinary magnitudes: exponents 2^-2..2^0, random sign and mantissa.
-    for (std::uint16_t& x : data_) x = static_cast<std::uint16_t>((rng() & 0x80FFU) | 0x3E80U);
-    base_ = data_.data();
-    while (reinterpret_cast<std::uintptr_t>(base_) % 64 != 0) ++base_;
+        layer_bytes_(stride_ * static_cast<std::size_t>(pages)) {
+    constexpr std::size_t kHuge = std::size_t{2} << 20;
+    const std::size_t bytes =
+        (layer_bytes_ * static_cast<std::size_t>(model.layers) + kHuge - 1) / kHuge * kHuge;
+    base_ = static_cast<std::uint16_t*>(std::aligned_alloc(kHuge, bytes));
+    if (base_ == nullptr) std::abort();
+    madvise(base_, bytes, MADV_HUGEPAGE);
+    std::uint32_t state = 1;
+    for (std::size_t i = 0; i < bytes / 2; ++i) {
+      // Ordinary magnitudes: exponents 2^-2..2^0, random sign and mantissa.
+      state = state * 1664525U + 1013904223U;
+      base_[i] = static_cast<std::uint16_t>(((state >> 16) & 0x80FFU) | 0x3E80U);
+    }
   }
+  KvMemory(const KvMemory&) = delete;
+  KvMemory& operator=(const KvMemory&) = delete;
+  ~KvMemory() { std::free(base_); }
   KvLayerView layer(int index) {
     return {reinterpret_cast<std::byte*>(base_) + layer_bytes_ * static_cast<std::size_t>(index),
             stride_, KvDtype::kBf16};
@@ -86,8 +100,7 @@ class KvMemory {
  private:
   KvShape shape_;
   std::size_t stride_, layer_bytes_;
-  std::vector<std::uint16_t> data_;
-  std::uint16_t* base_;
+  std::uint16_t* base_ = nullptr;
 };
 
 // Seconds per step over all layers, the best of several passes.
@@ -150,12 +163,14 @@ double measure(const Model& model, CpuIsa isa, int length, int queries, const Op
 void report(const Model& model, CpuIsa isa, const Options& options) {
   const double row_bytes = 2.0 * 2.0 * model.shape.kv_heads * model.shape.head_dim * model.layers;
   for (const int depth : {128, 2048, 7168}) {
+    if (options.what == "prefill") break;
     const double seconds = measure(model, isa, depth, 1, options);
     std::printf("%-13s %-12s decode  depth %5d  %8.3f ms/token  %6.1f GB/s\n", model.name,
                 std::string(cpu_isa_name(isa)).c_str(), depth, seconds * 1e3,
                 row_bytes * depth / seconds * 1e-9);
   }
   for (const int depth : {512, 7168}) {
+    if (options.what == "decode") break;
     const int queries = 512;
     const double seconds = measure(model, isa, depth, queries, options);
     const double pairs = double{queries} * (depth - queries) + 0.5 * queries * (queries + 1.0);
@@ -172,6 +187,7 @@ int bench_main(int argc, char** argv) {
     if (std::strcmp(argv[i], "--threads") == 0)
       options.threads = std::max(1, std::atoi(argv[i + 1]));
     if (std::strcmp(argv[i], "--isa") == 0) options.isa = argv[i + 1];
+    if (std::strcmp(argv[i], "--what") == 0) options.what = argv[i + 1];
     if (std::strcmp(argv[i], "--clock") == 0) options.cpu_clock = !std::strcmp(argv[i + 1], "cpu");
     if (std::strcmp(argv[i], "--seconds") == 0) options.seconds = std::atof(argv[i + 1]);
   }

@@ -42,9 +42,9 @@ TEST_P(CpuBits, PhysicalPageIdsDoNotMatter) {
 }
 
 TEST_P(CpuBits, ThreadsDoNotMatter) {
-  for (const int queries : {1, 45, 300}) {
+  for (const int queries : {1, 45, 130}) {
     for (const AnchorMode mode : {AnchorMode::kJoint, AnchorMode::kGated, AnchorMode::kFloored}) {
-      AttentionCase c = chat("", 1600, queries, 6);
+      AttentionCase c = chat("", 1100, queries, 6);
       c.mode = mode;
       const AttentionWorld world = make_world(c);
       const CpuOutput one = run_cpu(world, run(1));

@@ -68,8 +68,11 @@ struct CpuAttention::Impl {
   LeafArgs leaf_args(const CpuLayerArgs& args, const QueryTile& tile, int kv_head,
                      const LeafRef& ref) const;
   void pack_queries(const CpuLayerArgs& args, const QueryTile& tile, int kv_head, void* q) const;
+  void set_next(const CpuLayerArgs& args, const WorkItem& next, LeafArgs* leaf) const;
   void run_whole(const CpuLayerArgs& args, const WorkItem& item, ThreadScratch& scratch);
-  void run_split(const CpuLayerArgs& args, const WorkItem& item, ThreadScratch& scratch);
+  // `next`: the item this thread does after this one, if it has it already.
+  void run_split(const CpuLayerArgs& args, const WorkItem& item, const WorkItem* next,
+                 ThreadScratch& scratch);
   void merge(const CpuLayerArgs& args, const QueryTile& tile, int kv_head, ThreadScratch& scratch);
   TileTotals begin_totals(const QueryTile& tile, ThreadScratch& scratch) const;
   void write(const CpuLayerArgs& args, const QueryTile& tile, int kv_head,
@@ -205,19 +208,32 @@ void CpuAttention::Impl::run_whole(const CpuLayerArgs& args, const WorkItem& ite
     const LeafRef ref = work.leaf_at(tile, position);
     LeafArgs leaf = leaf_args(args, tile, item.kv_head, ref);
     leaf.q = scratch.q.data();
+    if (position + 1 < tile.leaves) set_next(args, {item.tile, item.kv_head, position + 1}, &leaf);
     kernel->leaf(leaf, scratch.kernel.data(), part);
     fold_leaf(*kernel, options.shape.head_dim, part, ref.is_anchor, totals);
   }
   write(args, tile, item.kv_head, totals);
 }
 
+void CpuAttention::Impl::set_next(const CpuLayerArgs& args, const WorkItem& next,
+                                  LeafArgs* leaf) const {
+  const QueryTile& tile = work.tiles()[static_cast<std::size_t>(next.tile)];
+  if (tile.leaves == 0) return;
+  const LeafArgs after =
+      leaf_args(args, tile, next.kv_head, work.leaf_at(tile, std::max(next.leaf, 0)));
+  leaf->next_pages = after.pages;
+  leaf->next_page_count = after.page_count;
+  leaf->next_kv = after.kv;
+}
+
 void CpuAttention::Impl::run_split(const CpuLayerArgs& args, const WorkItem& item,
-                                   ThreadScratch& scratch) {
+                                   const WorkItem* next, ThreadScratch& scratch) {
   const QueryTile& tile = work.tiles()[static_cast<std::size_t>(item.tile)];
   const int rows = tile.tokens * group;
   pack_queries(args, tile, item.kv_head, scratch.q.data());
   LeafArgs leaf = leaf_args(args, tile, item.kv_head, work.leaf_at(tile, item.leaf));
   leaf.q = scratch.q.data();
+  if (next != nullptr) set_next(args, *next, &leaf);
   const std::size_t slot = static_cast<std::size_t>(item.kv_head) * tile.leaves + item.leaf;
   float* memory = partials.data() + tile.partial_offset + slot * work.state_floats(rows);
   kernel->leaf(leaf, scratch.kernel.data(), carve_state(memory, rows));
@@ -317,16 +333,24 @@ void CpuAttention::run(const CpuLayerArgs& args, int thread, int threads) {
   FP_CHECK(layer[kCalls].fetch_add(1, std::memory_order_relaxed) < threads);
   const auto items = impl.work.items();
   ThreadScratch& scratch = impl.threads[static_cast<std::size_t>(thread)];
-  for (;;) {
+  const auto take = [&] {
     const auto ticket =
         static_cast<std::size_t>(layer[kTicket].fetch_add(1, std::memory_order_relaxed));
-    if (ticket >= items.size()) return;
-    const WorkItem& item = items[ticket];
-    if (item.leaf < 0) {
-      impl.run_whole(args, item, scratch);
-    } else {
-      impl.run_split(args, item, scratch);
+    return ticket < items.size() ? &items[ticket] : nullptr;
+  };
+  for (const WorkItem* item = take(); item != nullptr;) {
+    if (item->leaf < 0) {
+      impl.run_whole(args, *item, scratch);
+      item = take();
+      continue;
     }
+    // Taking the next item early tells the kernel what to fetch ahead; near the end it
+    // would keep work from an idle thread.
+    const auto index = static_cast<std::size_t>(item - items.data());
+    const bool early = index + 2 * static_cast<std::size_t>(threads) < items.size();
+    const WorkItem* next = early ? take() : nullptr;
+    impl.run_split(args, *item, next, scratch);
+    item = early ? next : take();
   }
 }
 

@@ -37,7 +37,12 @@ struct LeafArgs {
   const std::byte* kv = nullptr;     // K block of the KV head in page 0
   std::size_t page_stride = 0;       // bytes
   float score_scale = 0.0F;          // scale * log2(e)
-  const float* beta = nullptr;       // [page_count * kPageRows], natural; nullptr: 0
+  // The leaf this thread will compute next in the same layer, if known: its K is fetched
+  // into the cache while this leaf's V is summed. Never part of the result.
+  const PageEntry* next_pages = nullptr;
+  int next_page_count = 0;
+  const std::byte* next_kv = nullptr;
+  const float* beta = nullptr;  // [page_count * kPageRows], natural; nullptr: 0
 };
 
 struct KernelTable {

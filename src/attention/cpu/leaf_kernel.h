@@ -98,6 +98,21 @@ struct LeafKernel {
     return k_block(a, page) + std::size_t{kPageRows} * a.head_dim * Isa::kKvBytes;
   }
 
+  // With few query rows a leaf takes no longer to compute than to come from memory. Then
+  // V is fetched while K is used, and the next leaf's K while V is used, so that memory
+  // never waits. Short leaves stay in the cache by themselves.
+  static constexpr bool fetches_ahead(int rows, int pages) { return rows <= 4 && pages >= 16; }
+  static constexpr int kDimPairBytes = 2 * kPageRows * Isa::kKvBytes;
+  static void fetch(const std::byte* from, int bytes) {
+    for (int at = 0; at < bytes; at += 64) __builtin_prefetch(from + at, 0, 2);
+  }
+  // The part of the next leaf's K that corresponds to dimensions [dim, dim + dims) of V.
+  static void fetch_next_k(const LeafArgs& a, int page, int dim, int dims) {
+    const PageEntry& next = a.next_pages[min_int(page, a.next_page_count - 1)];
+    const std::byte* k = a.next_kv + static_cast<std::size_t>(next.page) * a.page_stride;
+    fetch(k + dim / 2 * kDimPairBytes, dims / 2 * kDimPairBytes);
+  }
+
   // Rows [lo, hi) of the page are visible to a query at `pos`; may be empty.
   static void visible_rows(const LeafArgs& a, const PageEntry& page, std::int32_t pos, int* lo,
                            int* hi) {
@@ -122,11 +137,20 @@ struct LeafKernel {
     const LeafArgs& a = *b.args;
     F acc[R][P * kPerPage];
     const std::byte* k[P];
-    for (int i = 0; i < P; ++i) k[i] = k_block(a, page + i);
+    const std::byte* v[P];
+    for (int i = 0; i < P; ++i) {
+      k[i] = k_block(a, page + i);
+      v[i] = v_block(a, page + i);
+    }
+    const bool ahead = fetches_ahead(R, a.page_count);
     for (int r = 0; r < R; ++r) {
       for (int i = 0; i < P * kPerPage; ++i) acc[r][i] = Isa::zero();
     }
     for (int d = 0; d < a.head_dim / 2; ++d) {
+      if (ahead) {
+#pragma GCC unroll 16
+        for (int i = 0; i < P; ++i) fetch(v[i] + d * kDimPairBytes, kDimPairBytes);
+      }
       typename Isa::Pair pair[P * kPerPage];
 #pragma GCC unroll 16
       for (int i = 0; i < P * kPerPage; ++i) {
@@ -231,7 +255,9 @@ struct LeafKernel {
         for (int i = 0; i < D; ++i) acc[r][i] = Isa::dot(acc[r][i], v[i], w);
       }
     };
+    const bool ahead = fetches_ahead(R, a.page_count) && a.next_page_count > 0;
     for (int page = b.page_begin; page < b.page_end; ++page) {
+      if (ahead) fetch_next_k(a, page, dim, D * Isa::kLanes);
       const std::byte* v = v_block(a, page);
       const Elem* p = b.scratch.p + std::ptrdiff_t{page} * kPageRows;
       const int rows = a.pages[page].rows;

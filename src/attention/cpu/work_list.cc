@@ -107,7 +107,7 @@ void WorkList::choose_splits(int threads) {
     const std::int64_t whole = std::int64_t{tile.tokens} * tile.leaves;
     const std::size_t floats =
         state_floats(tile.tokens * group_) * static_cast<std::size_t>(tile.leaves * kv_heads_);
-    if (tile.leaves < 2 || whole * kSharesPerThread * threads <= total || threads == 1 ||
+    if (tile.leaves < 2 || whole * kSharesPerThread * threads <= total ||
         partial_floats_ + floats > kMaxPartialFloats) {
       continue;
     }
