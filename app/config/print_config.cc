@@ -23,7 +23,6 @@ std::string toml_item(const OptionSpec& option, const std::string& item) {
     case OptionType::kBool:
     case OptionType::kInt:
     case OptionType::kIntList:
-      return item;
     case OptionType::kFloat:  // TOML tells 1 from 1.0; both are read
       return item;
     case OptionType::kString:

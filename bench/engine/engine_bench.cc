@@ -95,7 +95,7 @@ Result<std::vector<Timing>> converse(Engine& engine, std::int32_t conversations,
 }
 
 void print_row(std::int32_t conversations, const Sizes& sizes, double runner_rate,
-               std::vector<Timing> timings) {
+               const std::vector<Timing>& timings) {
   std::vector<double> first;
   std::vector<double> end;
   for (const Timing& timing : timings) {
@@ -128,8 +128,8 @@ Status measure(const std::string& path, const Sizes& sizes) {
     options.max_sequences = kMaxConversations;
     FP_ASSIGN(const std::unique_ptr<Engine> engine,
               Engine::create(std::move(runner), *tokenizer, options, {}));
-    FP_ASSIGN(std::vector<Timing> timings, converse(*engine, count, sizes));
-    print_row(count, sizes, raw.mean_rate(), std::move(timings));
+    FP_ASSIGN(const std::vector<Timing> timings, converse(*engine, count, sizes));
+    print_row(count, sizes, raw.mean_rate(), timings);
   }
   return {};
 }
