@@ -33,12 +33,14 @@ short wait_for(int socket, short events, milliseconds timeout) {
 
 void name_of(const sockaddr_storage& address, socklen_t size, std::string& ip, int& port) {
   char host[NI_MAXHOST];
-  char service[NI_MAXSERV];
-  if (::getnameinfo(reinterpret_cast<const sockaddr*>(&address), size, host, sizeof(host), service,
-                    sizeof(service), NI_NUMERICHOST | NI_NUMERICSERV) == 0) {
-    ip = host;
-    port = std::atoi(service);
+  if (::getnameinfo(reinterpret_cast<const sockaddr*>(&address), size, host, sizeof(host), nullptr,
+                    0, NI_NUMERICHOST) != 0) {
+    return;
   }
+  ip = host;
+  port = address.ss_family == AF_INET6
+             ? ntohs(reinterpret_cast<const sockaddr_in6*>(&address)->sin6_port)
+             : ntohs(reinterpret_cast<const sockaddr_in*>(&address)->sin_port);
 }
 
 }  // namespace

@@ -3,9 +3,9 @@
 // usage: fake_server [--anchor] [--pace MS]
 // Prints "api <port>" and "ops <port>" and serves until its standard input ends, so
 // that it never outlives the test that started it.
+#include <charconv>
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <string_view>
 #include <thread>
 
@@ -32,7 +32,10 @@ Arguments parse(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     const std::string_view word = argv[i];
     if (word == "--anchor") out.anchor = true;
-    if (word == "--pace" && i + 1 < argc) out.pace_ms = std::atoi(argv[++i]);
+    if (word == "--pace" && i + 1 < argc) {
+      const std::string_view value = argv[++i];
+      std::from_chars(value.data(), value.data() + value.size(), out.pace_ms);
+    }
   }
   return out;
 }
