@@ -10,6 +10,7 @@ ARGS ?=
 # The identity that `make run` chats with: compiled on first use, unsigned (development).
 ANCHOR ?= --anchor-text examples/anchors/keeper.txt --insecure-anchors
 FUZZ_SECONDS ?= 60
+BENCH_ARGS ?=
 LINT_FILES ?=
 export CCACHE_NOHASHDIR := 1
 export FIELDPRINT_JOBS := $(JOBS)
@@ -82,14 +83,14 @@ bench-cpu: ## CPU speed side by side with llama-bench built from the same ggml
 	@tools/setup.sh run
 	$(call build,release,all)
 	@tools/build-llama-bench.sh
-	@tools/bench-cpu.sh $(MODEL)
+	@python3 tools/bench_cpu.py $(MODEL) $(BENCH_ARGS)
 
 .PHONY: bench-gpu
 bench-gpu: ## Kernel and engine speed on an NVIDIA GPU (needs nvcc)
 	@command -v nvcc >/dev/null || { echo 'bench-gpu: no nvcc on this machine' >&2; exit 1; }
 	@tools/setup.sh run
 	$(call build,cuda,all)
-	@tools/bench-gpu.sh
+	@bench/cuda/run.sh
 
 .PHONY: bench-supervisor
 bench-supervisor: ## Cost of the supervisor (comes with the supervisor)

@@ -35,8 +35,9 @@ build() {  # build PROGRAM FOLDER SOURCE
       -I"$source/ggml/include" -I"$source/vendor" -I"$source/tools/$2" \
       -c "$source/tools/$2/$file.cpp" -o "$OUT/$1-$file.o"
   done
+  # libllama-common has no run path of its own: name every library in the program itself.
   g++ "$OUT/$1-$3.o" "$OUT/$1-main.o" -o "$OUT/$1" -L"$LIB" -Wl,-rpath,"$LIB" -pthread \
-    -lllama-common -lllama -lggml -lggml-cpu -lggml-base
+    -Wl,--no-as-needed -lllama-common -lllama -lggml -lggml-cpu -lggml-base
   rm "$OUT/$1-$3.o" "$OUT/$1-main.o"
 }
 build llama-bench llama-bench llama-bench

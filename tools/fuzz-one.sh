@@ -8,4 +8,4 @@ grown=$program.corpus
 mkdir -p "$grown"
 exec "$program" "$grown" "$seeds" ${dictionary:+-dict="$dictionary"} \
   -max_total_time="${FIELDPRINT_FUZZ_SECONDS:-10}" -timeout=10 -rss_limit_mb=2048 -max_len=65536 \
-  -artifact_prefix="$program.crash-" -verbosity=0 -print_final_stats=1
+  -artifact_prefix="$program.crash-" -verbosity=0
