@@ -15,15 +15,10 @@ endfunction()
 # so that modules no test there links are not compiled.
 add_custom_target(fieldprint_tests)
 
-# What the sanitizer run times need to know, for the ENVIRONMENT property of a test.
+# What a test finds in its environment, for the ENVIRONMENT property. One variable only:
+# gtest_discover_tests cannot pass a list.
 function(fp_test_environment result)
-  set(tools "${CMAKE_SOURCE_DIR}/tools")
-  set(${result}
-    "FIELDPRINT_MODELS_DIR=${CMAKE_SOURCE_DIR}/models"
-    "LSAN_OPTIONS=suppressions=${tools}/lsan.supp:print_suppressions=0"
-    "TSAN_OPTIONS=suppressions=${tools}/tsan.supp:halt_on_error=1:second_deadlock_stack=1"
-    "UBSAN_OPTIONS=print_stacktrace=1"
-    PARENT_SCOPE)
+  set(${result} "FIELDPRINT_MODELS_DIR=${CMAKE_SOURCE_DIR}/models" PARENT_SCOPE)
 endfunction()
 
 # fp_test(NAME kv_pool_test SOURCES pool_test.cc DEPS fp_kv [LABELS slow] [TIMEOUT seconds])
@@ -38,16 +33,17 @@ function(fp_test)
   add_dependencies(fieldprint_tests ${T_NAME})
   target_link_libraries(${T_NAME} PRIVATE fp_flags ${T_DEPS} GTest::gtest_main GTest::gmock)
   target_include_directories(${T_NAME} PRIVATE "${CMAKE_SOURCE_DIR}/tests")
+  if(FIELDPRINT_SANITIZE)
+    target_sources(${T_NAME} PRIVATE "${CMAKE_SOURCE_DIR}/tests/sanitizer_options.cc")
+  endif()
   if(NOT T_TIMEOUT)
     set(T_TIMEOUT 120)
   endif()
-  # Slow suites run a model on two threads that wait for each other by spinning: a
-  # neighbour on the same cores would make them ten times slower.
-  set(processors 1)
-  if("slow" IN_LIST T_LABELS)
-    set(processors 2)
-  endif()
   fp_test_environment(environment)
+  set(properties TIMEOUT ${T_TIMEOUT} ENVIRONMENT "${environment}")
+  if(T_LABELS)  # an empty value would swallow the next property
+    list(APPEND properties LABELS ${T_LABELS})
+  endif()
   gtest_discover_tests(${T_NAME} DISCOVERY_TIMEOUT 60 TEST_PREFIX "${FIELDPRINT_TEST_PREFIX}"
-    PROPERTIES TIMEOUT ${T_TIMEOUT} PROCESSORS ${processors} LABELS "${T_LABELS}" ENVIRONMENT "${environment}")
+    PROPERTIES ${properties})
 endfunction()
