@@ -26,13 +26,13 @@
 
 namespace {
 
-#define MUST(call)                                                                    \
-  do {                                                                                \
-    const int must_result = static_cast<int>(call);                                   \
-    if (must_result != 0) {                                                           \
+#define MUST(call)                                                                      \
+  do {                                                                                  \
+    const int must_result = static_cast<int>(call);                                     \
+    if (must_result != 0) {                                                             \
       std::fprintf(stderr, "%s:%d: %s = %d\n", __FILE__, __LINE__, #call, must_result); \
-      std::exit(1);                                                                   \
-    }                                                                                 \
+      std::exit(1);                                                                     \
+    }                                                                                   \
   } while (false)
 
 // Uniform bf16 in about [-1, 1); never NaN.
@@ -104,12 +104,15 @@ class Step {
       anchor_table.push_back(ids[static_cast<std::size_t>(i)] << 9 | kAnchor |
                              (shape.page_rows - 1));
     }
-    tables_ = {upload(table), upload(std::vector<std::int32_t>(c.batch, pages_each)),
-               pages_each,    c.batch,
+    tables_ = {upload(table),
+               upload(std::vector<std::int32_t>(c.batch, pages_each)),
+               pages_each,
+               c.batch,
                upload(std::vector<std::int32_t>(c.batch, 0)),
                upload(anchor_table),
                upload(std::vector<std::int32_t>(1, anchor_pages)),
-               anchor_pages,  1};
+               anchor_pages,
+               1};
     allocate_pools();
     allocate_outputs();
   }
@@ -255,20 +258,16 @@ void run_case(const Case& c, std::FILE* out) {
   };
   step.plan(false, nullptr);
   MUST(cudaDeviceSynchronize());
-  report("stream_loads", time_us(per_replay, [&](int i, cudaStream_t s) {
-           step.read(replica(i), 0, s);
-         }));
-  report("stream_copy_engine", time_us(per_replay, [&](int i, cudaStream_t s) {
-           step.read(replica(i), 1, s);
-         }));
-  report("plain", time_us(per_replay, [&](int i, cudaStream_t s) {
-           step.decode(replica(i), false, s);
-         }));
+  report("stream_loads",
+         time_us(per_replay, [&](int i, cudaStream_t s) { step.read(replica(i), 0, s); }));
+  report("stream_copy_engine",
+         time_us(per_replay, [&](int i, cudaStream_t s) { step.read(replica(i), 1, s); }));
+  report("plain",
+         time_us(per_replay, [&](int i, cudaStream_t s) { step.decode(replica(i), false, s); }));
   step.plan(true, nullptr);
   MUST(cudaDeviceSynchronize());
-  report("anchors_mass", time_us(per_replay, [&](int i, cudaStream_t s) {
-           step.decode(replica(i), true, s);
-         }));
+  report("anchors_mass",
+         time_us(per_replay, [&](int i, cudaStream_t s) { step.decode(replica(i), true, s); }));
   report("plan", time_us(20, [&](int, cudaStream_t s) { step.plan(true, s); }));
   std::printf("%s\n", line.c_str());
   std::fflush(stdout);

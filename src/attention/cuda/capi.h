@@ -12,8 +12,7 @@
  * page << 9 | class << 6 | (rows - 1); a page may be partially filled anywhere in a
  * sequence, and what lies in its other rows (NaN included) never matters.
  */
-#ifndef FIELDPRINT_ATTENTION_CUDA_CAPI_H_
-#define FIELDPRINT_ATTENTION_CUDA_CAPI_H_
+#pragma once
 
 #include <stddef.h>
 #include <stdint.h>
@@ -32,12 +31,12 @@ typedef enum fp_attn_status {
   FP_ATTN_TOO_MANY_ANCHOR_ROWS = 5,  /* anchor tables wider than 512 row slots */
   FP_ATTN_MISALIGNED_POINTER = 6,    /* pools, q, o: 16 bytes; workspace: 256; the rest: 4 */
   FP_ATTN_NULL_POINTER = 7,
-  FP_ATTN_BAD_SHAPE = 8,             /* a negative or zero size, or a pool over 2^37 elements */
+  FP_ATTN_BAD_SHAPE = 8, /* a negative or zero size, or a pool over 2^37 elements */
   FP_ATTN_WORKSPACE_TOO_SMALL = 9,
-  FP_ATTN_BAD_SCALE = 10,            /* softmax scale not finite and positive */
-  FP_ATTN_NO_DEVICE = 11,            /* no CUDA driver or device */
-  FP_ATTN_UNSUPPORTED_DEVICE = 12,   /* not compute capability 9.0 */
-  FP_ATTN_CUDA_ERROR = 13            /* the runtime refused; see cudaGetLastError */
+  FP_ATTN_BAD_SCALE = 10,          /* softmax scale not finite and positive */
+  FP_ATTN_NO_DEVICE = 11,          /* no CUDA driver or device */
+  FP_ATTN_UNSUPPORTED_DEVICE = 12, /* not compute capability 9.0 */
+  FP_ATTN_CUDA_ERROR = 13          /* the runtime refused; see cudaGetLastError */
 } fp_attn_status;
 
 /* Stable snake_case name, e.g. "unsupported_head_dim". */
@@ -79,8 +78,8 @@ typedef struct fp_attn_workspace {
 
 /* The step's page tables. Sequences' query tokens come last: every row is visible. */
 typedef struct fp_attn_tables {
-  const uint32_t* pages;       /* [batch][page_stride] */
-  const int32_t* page_counts;  /* [batch], 0 = no context */
+  const uint32_t* pages;      /* [batch][page_stride] */
+  const int32_t* page_counts; /* [batch], 0 = no context */
   int32_t page_stride;
   int32_t batch;
   const int32_t* anchor_ids;         /* [batch], -1 = none; NULL = no sequence has one */
@@ -102,7 +101,7 @@ typedef struct fp_attn_decode_args {
   float* lse_context;   /* [batch][q_heads], natural log, -inf when empty; NULL = not wanted */
   float* lse_anchor;
   float* lse_joint;
-  float* mass;          /* [batch][q_heads][8], sums to 1 (0 without rows); NULL = not wanted */
+  float* mass; /* [batch][q_heads][8], sums to 1 (0 without rows); NULL = not wanted */
 } fp_attn_decode_args;
 
 /* Bits of the status word, the first 32 bits of the workspace: what the device found
@@ -128,11 +127,8 @@ fp_attn_status fp_attn_decode(const fp_attn_pool* pool, const fp_attn_tables* ta
 /* Reads all context pages and nothing else, for measuring. engine 0: plain loads;
  * 1: the decode kernel's own loads without its arithmetic (after fp_attn_plan). */
 fp_attn_status fp_attn_read_pages(const fp_attn_pool* pool, const fp_attn_tables* tables,
-                                  const fp_attn_workspace* workspace, int32_t engine,
-                                  void* stream);
+                                  const fp_attn_workspace* workspace, int32_t engine, void* stream);
 
 #ifdef __cplusplus
 }
 #endif
-
-#endif /* FIELDPRINT_ATTENTION_CUDA_CAPI_H_ */

@@ -1,8 +1,9 @@
+#include "attention/cuda/check.h"
+
 #include <cmath>
 #include <cstdint>
 #include <initializer_list>
 
-#include "attention/cuda/check.h"
 #include "attention/cuda/workspace.h"
 
 namespace fieldprint::cuda {
@@ -109,20 +110,34 @@ fp_attn_status check_decode_args(const fp_attn_tables& tables, const fp_attn_dec
 
 const char* fp_attn_status_name(fp_attn_status status) {
   switch (status) {
-    case FP_ATTN_OK: return "ok";
-    case FP_ATTN_UNSUPPORTED_HEAD_DIM: return "unsupported_head_dim";
-    case FP_ATTN_UNSUPPORTED_PAGE_SIZE: return "unsupported_page_size";
-    case FP_ATTN_UNSUPPORTED_GROUP: return "unsupported_group";
-    case FP_ATTN_BATCH_TOO_LARGE: return "batch_too_large";
-    case FP_ATTN_TOO_MANY_ANCHOR_ROWS: return "too_many_anchor_rows";
-    case FP_ATTN_MISALIGNED_POINTER: return "misaligned_pointer";
-    case FP_ATTN_NULL_POINTER: return "null_pointer";
-    case FP_ATTN_BAD_SHAPE: return "bad_shape";
-    case FP_ATTN_WORKSPACE_TOO_SMALL: return "workspace_too_small";
-    case FP_ATTN_BAD_SCALE: return "bad_scale";
-    case FP_ATTN_NO_DEVICE: return "no_device";
-    case FP_ATTN_UNSUPPORTED_DEVICE: return "unsupported_device";
-    case FP_ATTN_CUDA_ERROR: return "cuda_error";
+    case FP_ATTN_OK:
+      return "ok";
+    case FP_ATTN_UNSUPPORTED_HEAD_DIM:
+      return "unsupported_head_dim";
+    case FP_ATTN_UNSUPPORTED_PAGE_SIZE:
+      return "unsupported_page_size";
+    case FP_ATTN_UNSUPPORTED_GROUP:
+      return "unsupported_group";
+    case FP_ATTN_BATCH_TOO_LARGE:
+      return "batch_too_large";
+    case FP_ATTN_TOO_MANY_ANCHOR_ROWS:
+      return "too_many_anchor_rows";
+    case FP_ATTN_MISALIGNED_POINTER:
+      return "misaligned_pointer";
+    case FP_ATTN_NULL_POINTER:
+      return "null_pointer";
+    case FP_ATTN_BAD_SHAPE:
+      return "bad_shape";
+    case FP_ATTN_WORKSPACE_TOO_SMALL:
+      return "workspace_too_small";
+    case FP_ATTN_BAD_SCALE:
+      return "bad_scale";
+    case FP_ATTN_NO_DEVICE:
+      return "no_device";
+    case FP_ATTN_UNSUPPORTED_DEVICE:
+      return "unsupported_device";
+    case FP_ATTN_CUDA_ERROR:
+      return "cuda_error";
   }
   return "unknown_status";
 }

@@ -103,11 +103,10 @@ fp_attn_status encode_map(EncodeTiled encode, const fp_attn_shape& shape, const 
   const cuuint64_t strides[2] = {static_cast<cuuint64_t>(shape.head_dim) * 2, 128};
   const cuuint32_t box[3] = {64, kSlabRows, halves};
   const cuuint32_t steps[3] = {1, 1, 1};
-  const CUresult result = encode(
-      &map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3, const_cast<void*>(data), sizes, strides, box,
-      steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-      CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
-      CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  const CUresult result =
+      encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3, const_cast<void*>(data), sizes, strides,
+             box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+             CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (result != CUDA_SUCCESS) return FP_ATTN_CUDA_ERROR;
   std::memcpy(out, &map, sizeof(map));
   return FP_ATTN_OK;
@@ -130,8 +129,8 @@ void launch_decode(const fp_attn_pool& pool, const DecodeArgs& args, cudaStream_
   std::memcpy(&maps[0], pool.k_map, sizeof(CUtensorMap));
   std::memcpy(&maps[1], pool.v_map, sizeof(CUtensorMap));
   decode_kernel<kDim, kCols, kMode>
-      <<<decode_grid(), kDecodeThreads, sizeof(DecodeShared<kDim, kCols>), stream>>>(maps[0], maps[1],
-                                                                             args);
+      <<<decode_grid(), kDecodeThreads, sizeof(DecodeShared<kDim, kCols>), stream>>>(maps[0],
+                                                                                     maps[1], args);
 }
 
 void launch_attend(const fp_attn_pool& pool, const DecodeArgs& args, cudaStream_t stream) {
@@ -187,8 +186,7 @@ fp_attn_status fp_attn_plan(const fp_attn_shape* shape, const fp_attn_tables* ta
   fp_attn_status status = check_shape(shape);
   if (status == FP_ATTN_OK) status = check_step(*shape, tables, workspace);
   if (status != FP_ATTN_OK) return status;
-  const PlannerArgs args{table_view(*tables), shape_view(*shape, 0),
-                         plan_view(*shape, *workspace)};
+  const PlannerArgs args{table_view(*tables), shape_view(*shape, 0), plan_view(*shape, *workspace)};
   plan_kernel<<<1, kPlannerThreads, 0, static_cast<cudaStream_t>(stream)>>>(args);
   return launched();
 }

@@ -50,7 +50,7 @@ WorkspaceLayout cut_workspace(const fp_attn_shape& shape, const fp_attn_limits& 
   WorkspaceLayout layout{};
   layout.view.header = cutter.take<PlanHeader>(1);
   layout.view.sequences = cutter.take<SequenceInfo>(batch);
-  layout.view.sorted_sequences = cutter.take<std::int32_t>(batch);
+  layout.view.members = cutter.take<AnchorMember>(batch);
   layout.view.leaf_list = cutter.take<LeafItem>(leaves);
   layout.view.anchor_list = cutter.take<AnchorItem>(batch * kMaxAnchorChunks);
   layout.view.openings = cutter.take<OpeningItem>(kMaxOpenings);

@@ -144,23 +144,41 @@ int widest(const std::vector<std::int32_t>& counts) {
 // Everything of one run on the device.
 struct DeviceStep {
   explicit DeviceStep(const DeviceBatch& b)
-      : batch(b), k(b.k), v(b.v), q(b.q), pages(b.pages), anchor_pages(b.anchor_pages),
-        page_counts(b.page_counts), anchor_ids(b.anchor_ids),
-        anchor_page_counts(b.anchor_page_counts), beta(b.beta), modes(b.modes), gamma(b.gamma),
-        psi(b.psi), heads(static_cast<std::size_t>(b.batch()) * b.shape.q_heads),
-        o(heads * b.shape.head_dim), lse_context(heads), lse_anchor(heads), lse_joint(heads),
-        mass(heads * kKvClasses), limits{b.batch(), total_pages(b)},
+      : batch(b),
+        k(b.k),
+        v(b.v),
+        q(b.q),
+        pages(b.pages),
+        anchor_pages(b.anchor_pages),
+        page_counts(b.page_counts),
+        anchor_ids(b.anchor_ids),
+        anchor_page_counts(b.anchor_page_counts),
+        beta(b.beta),
+        modes(b.modes),
+        gamma(b.gamma),
+        psi(b.psi),
+        heads(static_cast<std::size_t>(b.batch()) * b.shape.q_heads),
+        o(heads * b.shape.head_dim),
+        lse_context(heads),
+        lse_anchor(heads),
+        lse_joint(heads),
+        mass(heads * kKvClasses),
+        limits{b.batch(), total_pages(b)},
         workspace(fp_attn_workspace_bytes(&b.shape, &limits)) {
     EXPECT_EQ(fp_attn_make_pool(&b.shape, k.get(), v.get(), b.pool_pages, &pool), FP_ATTN_OK);
-    tables = {pages.get(),        page_counts.get(),
-              b.page_stride,      b.batch(),
-              b.modes.empty() ? nullptr : anchor_ids.get(), anchor_pages.get(),
-              anchor_page_counts.get(), b.anchor_stride,
+    tables = {pages.get(),
+              page_counts.get(),
+              b.page_stride,
+              b.batch(),
+              b.modes.empty() ? nullptr : anchor_ids.get(),
+              anchor_pages.get(),
+              anchor_page_counts.get(),
+              b.anchor_stride,
               static_cast<int>(b.modes.size())};
     space = {workspace.get(), fp_attn_workspace_bytes(&b.shape, &limits), limits};
-    args = {q.get(),      b.scale,     b.has_beta ? beta.get() : nullptr,
-            modes.get(),  gamma.get(), psi.get(),
-            o.get(),      lse_context.get(), lse_anchor.get(),
+    args = {q.get(),         b.scale,           b.has_beta ? beta.get() : nullptr,
+            modes.get(),     gamma.get(),       psi.get(),
+            o.get(),         lse_context.get(), lse_anchor.get(),
             lse_joint.get(), mass.get()};
   }
 
@@ -324,7 +342,7 @@ DeviceOutput run_as_graph(const DeviceBatch& batch, const std::vector<std::int32
 
 DeviceOutput slice(const DeviceOutput& out, const DeviceBatch& batch, int index) {
   const int n = batch.batch();
-  return {part(out.o, index, n),         part(out.lse_context, index, n),
+  return {part(out.o, index, n),          part(out.lse_context, index, n),
           part(out.lse_anchor, index, n), part(out.lse_joint, index, n),
           part(out.mass, index, n),       out.table_status};
 }
@@ -347,8 +365,7 @@ void expect_matches_reference(const DeviceOutput& out, const AttentionWorld& wor
   for (std::size_t s = 0; s < world.sequences.size(); ++s) {
     const SequencePlan& plan = world.sequences[s]->plan;
     const ReferenceOutput exact = reference_attention(plan, exact_args);
-    const double tolerance =
-        output_tolerance(exact, reference_attention(plan, naive_args));
+    const double tolerance = output_tolerance(exact, reference_attention(plan, naive_args));
     const std::string where = what + " sequence " + std::to_string(s);
     double worst = 0.0;
     for (std::size_t i = 0; i < heads * dim; ++i) {

@@ -19,10 +19,10 @@ namespace fieldprint::testing {
 // Why device tests cannot run here; empty if they can.
 std::string missing_device();
 
-#define FP_NEEDS_DEVICE()                                     \
-  do {                                                        \
+#define FP_NEEDS_DEVICE()                                            \
+  do {                                                               \
     const std::string why = ::fieldprint::testing::missing_device(); \
-    if (!why.empty()) GTEST_SKIP() << why;                    \
+    if (!why.empty()) GTEST_SKIP() << why;                           \
   } while (false)
 
 // Host arrays of one step. Sequences that view the same anchor share one table row.

@@ -20,7 +20,8 @@ AttentionCase sequence_case(int length, std::uint64_t seed, int heads) {
 std::vector<AttentionCase> mixed(int count, int heads) {
   std::vector<AttentionCase> cases;
   for (int i = 0; i < count; ++i) {
-    AttentionCase c = sequence_case(1 + (i * 7919) % 900, 100 + static_cast<std::uint64_t>(i), heads);
+    AttentionCase c =
+        sequence_case(1 + (i * 7919) % 900, 100 + static_cast<std::uint64_t>(i), heads);
     if (i < 3) {
       c.anchor_rows = i == 0 ? 512 : 37 + 100 * i;
       c.mode = static_cast<AnchorMode>(i);
@@ -62,7 +63,7 @@ TEST_P(CudaInvariance, AloneEqualsAmongOthers) {
     const DeviceBatch batch = lay_out_for_device(world, 16);
     const DeviceOutput all = run_on_device(batch);
     if (count == 64) expect_matches_reference(all, world, "mixed batch");
-    for (int i = 0; i < count; i += count > 64 ? 5 : 1) {
+    for (int i = 0; i<count; i += count> 64 ? 5 : 1) {
       const DeviceBatch small = alone(cases, static_cast<std::size_t>(i));
       expect_same_bits(slice(all, batch, i), slice(run_on_device(small), small, 0),
                        "sequence " + std::to_string(i) + " of " + std::to_string(count));

@@ -8,52 +8,11 @@
 // a partial depend on the rows and the query alone.
 #pragma once
 
-#include "attention/cuda/kernels/merge.cuh"
+#include "attention/cuda/kernels/deliver.cuh"
 #include "attention/cuda/kernels/tile.cuh"
 #include "attention/cuda/kernels/work.cuh"
 
 namespace fieldprint::cuda {
-
-enum class DecodeMode { kAttend, kReadOnly };  // kReadOnly: loads and nothing else
-
-// Four warps compute; a fifth delivers their partials and merges, so that the memory
-// round trips of that never stall the computing ones.
-inline constexpr int kComputeThreads = kWarps * 32;
-inline constexpr int kDecodeThreads = kComputeThreads + 32;
-
-// Warps of a CTA are at most one item apart, and tickets are drawn two items ahead.
-inline constexpr int kTicketSlots = 8;
-
-// A finished item on its way to the delivering warp.
-struct Delivery {
-  int4 item;
-  WorkKind kind;
-  int kv_head;
-};
-
-template <int kDim, int kCols>
-struct DecodeShared {
-  // Slabs in flight per warp: 96 KiB per CTA, or 64 where chunks are wider.
-  static constexpr int kStages = (kCols == 4 ? 384 : 256) / kDim;
-  // What a warp found in its chunk of a leaf.
-  struct Chunk {
-    float o[kDim][kCols];
-    float l[kClasses][kCols];
-    float m[kCols];
-  };
-  alignas(1024) unsigned char slabs[kWarps][kStages][2 * kSlabBytes<kDim>];
-  Chunk chunks[kWarps];
-  ClassSums sums[kWarps];
-  Delivery delivery;
-  std::uint64_t full[kWarps][kStages];
-  std::uint64_t delivered;  // four arrivals per item, one per computing warp
-  std::uint64_t taken;      // one arrival per item by the delivering warp
-  std::uint64_t tickets[kTicketSlots];  // item number << 32 | ticket
-  std::uint32_t anchor_slab[kChunkSlabs];
-  float anchor_beta[kChunkSlots];  // divided by the scale: the accumulator's first value
-};
-static_assert(sizeof(DecodeShared<128, 4>) <= 113 * 1024, "two CTAs per multiprocessor");
-static_assert(sizeof(DecodeShared<128, 8>) <= 113 * 1024, "two CTAs per multiprocessor");
 
 // Which sequence of an anchor item's column group a column belongs to, and which head.
 struct ColumnOwner {
@@ -81,8 +40,9 @@ struct DecodeCta {
   Work next;
   Agenda agenda;
   bool next_known = false;
-  int items = 0;  // done so far
+  int items = 0;                   // done so far
   QueryFragment<kDim> next_query;  // loaded while the item before is computed
+  float next_beta = 0.0F;
 
   // Tickets: the first two items are fixed, later ones are drawn by warp 0.
   __device__ __forceinline__ int draw_ticket() {
@@ -122,7 +82,7 @@ struct DecodeCta {
         next.fetch(args);
         break;
       case 3:
-        load_next_query();
+        load_operands(next);
         break;
     }
   }
@@ -144,13 +104,33 @@ struct DecodeCta {
     ++items;
   }
 
-  __device__ __forceinline__ void load_next_query() {
-    if (kMode != DecodeMode::kAttend || next.kind != WorkKind::kLeaf) return;
-    load_leaf_query(next);
+  // The query of this lane's column: of a leaf's sequence, or of the warp's first column
+  // group of an anchor item; and the anchor's bias of one row per thread.
+  __device__ __forceinline__ void load_operands(const Work& work) {
+    if (kMode != DecodeMode::kAttend || work.kind == WorkKind::kNone) return;
+    const int4 item = work.arrived_item();
+    if (work.kind == WorkKind::kLeaf) {
+      const int g = lane >> 2;
+      load_query<kDim>(next_query, g < args.shape.group ? query(work, item.x, g) : nullptr);
+      return;
+    }
+    load_column_query(next_query, work, warp * (kColumns / args.shape.group));
+    next_beta = 0.0F;
+    if (args.beta == nullptr) return;
+    const std::size_t head = static_cast<std::size_t>(item.x) * args.shape.kv_heads + work.kv_head;
+    next_beta =
+        __ldg(args.beta + head * kMaxAnchorSlots + (item.y & 0xFF) * kChunkSlots + threadIdx.x);
   }
-  __device__ __forceinline__ void load_leaf_query(const Work& work) {
-    const int g = lane >> 2;
-    load_query<kDim>(next_query, g < args.shape.group ? query(work, work.item.x, g) : nullptr);
+
+  // Anchor items: lanes hold the members; column g belongs to member first + g / group.
+  __device__ __forceinline__ void load_column_query(QueryFragment<kDim>& q, const Work& work,
+                                                    int first) {
+    const ColumnOwner owner(lane >> 2, args.shape.group);
+    const int member = first + owner.sequence;
+    const bool asks =
+        owner.sequence < kColumns / args.shape.group && member < work.arrived_item().w;
+    const int sequence = __shfl_sync(~0U, work.member.x, member & 31);
+    load_query<kDim>(q, asks ? query(work, sequence, owner.head) : nullptr);
   }
 
   __device__ __forceinline__ std::uint32_t stage_address(int stage) const {
@@ -173,17 +153,23 @@ struct DecodeCta {
     ++in_flight;
   }
 
-  // Keeps the ring full: the current item's slabs first, then the next item's.
+  // Loads one more slab: of the current item or, after it, of the next. False if there is
+  // none to load now.
+  __device__ __forceinline__ bool issue_one() {
+    if (current.unissued != 0) {
+      issue(current);
+      return true;
+    }
+    if (!next_known) return false;
+    next.resolve(args);
+    if (next.kind == WorkKind::kNone || next.unissued == 0) return false;
+    issue(next);
+    return true;
+  }
+
+  // Keeps the ring full.
   __device__ __forceinline__ void pump() {
-    while (in_flight < Shared::kStages) {
-      if (current.unissued != 0) {
-        issue(current);
-        continue;
-      }
-      if (!next_known) return;
-      next.resolve(args);
-      if (next.kind == WorkKind::kNone || next.unissued == 0) return;
-      issue(next);
+    while (in_flight < Shared::kStages && issue_one()) {
     }
   }
 
@@ -196,10 +182,11 @@ struct DecodeCta {
     return address;
   }
 
-  __device__ __forceinline__ void release(int slabs) {
+  // The oldest slab's stage is free again.
+  __device__ __forceinline__ void release_slab() {
     __syncwarp();
-    in_flight -= slabs;
-    pump();
+    --in_flight;
+    issue_one();
   }
 
   __device__ __forceinline__ std::size_t partial_index(int partial) const {
@@ -233,8 +220,7 @@ struct DecodeCta {
     for (int i = 0; i < kClasses * kCols / 32; ++i) {
       const int cls = (lane + i * 32) / kCols;
       const int column = lane % kCols;
-      chunk.l[cls][column] =
-          sums.l[cls][column] * exp2_fast(sums.m[cls][column] - chunk.m[column]);
+      chunk.l[cls][column] = sums.l[cls][column] * exp2_fast(sums.m[cls][column] - chunk.m[column]);
     }
   }
 
@@ -258,9 +244,10 @@ struct DecodeCta {
         add_slab(state, address, q, args.scale_log2, 0.0F, 0.0F, valid);
       }
       learn(step++, drawn);
-      release(1);
+      release_slab();
     }
     for (; step < kSteps; ++step) learn(step, drawn);
+    pump();
     if (cls >= 0) flush_class(state, sums, cls);
     wait_taken();
     if constexpr (kMode == DecodeMode::kAttend) share_chunk(state, sums);
@@ -275,21 +262,24 @@ struct DecodeCta {
   };
   __device__ __forceinline__ AnchorColumn anchor_column(int column, int first, int per_group) {
     const ColumnOwner owner(column, args.shape.group);
-    const int sequence = first + owner.sequence;
-    if (owner.sequence >= per_group || sequence >= current.item.w) return {false, 0, 0};
-    const int id = __ldg(args.plan.sorted_sequences + current.item.z + sequence);
-    const int partial = sequence_info(args.plan, id).base + (current.item.y & 0xFF);
-    return {true, owner.head, partial_index(partial)};
+    const int member = first + owner.sequence;
+    const int base = __shfl_sync(~0U, current.member.y, member & 31);
+    const bool exists = owner.sequence < per_group && member < current.item.w;
+    return {exists, owner.head, partial_index(base + (current.item.y & 0xFF))};
   }
 
   // Writes the partials of one column group. `first` is the group's first sequence within
   // the item.
-  __device__ __forceinline__ void write_anchor(const TileState<kDim>& state,
-                                               const ClassSums& sums, int first, int per_group) {
+  __device__ __forceinline__ void write_anchor(const TileState<kDim>& state, const ClassSums& sums,
+                                               int first, int per_group) {
     constexpr int kRows = kDim / 8;
+    const int column = lane & 7;
+    const AnchorColumn mine[2] = {anchor_column(2 * (lane & 3), first, per_group),
+                                  anchor_column(2 * (lane & 3) + 1, first, per_group)};
+    const AnchorColumn to_stats = anchor_column(column, first, per_group);
 #pragma unroll
     for (int c = 0; c < 2; ++c) {
-      const AnchorColumn to = anchor_column(2 * (lane & 3) + c, first, per_group);
+      const AnchorColumn& to = mine[c];
       if (!to.exists) continue;
       float* o = args.plan.partial_o + to.index * kDim * kCols + to.head;
 #pragma unroll
@@ -297,14 +287,13 @@ struct DecodeCta {
         o[(r * 8 + (lane >> 2)) * kCols] = state.o[r / 2][(r % 2) * 2 + c];
       }
     }
+    __syncwarp();
     // Column k's reference exponent is held by lane k / 2.
-    const int column = lane & 7;
     const float m_even = __shfl_sync(~0U, state.m[0], column >> 1);
     const float m_odd = __shfl_sync(~0U, state.m[1], column >> 1);
     const float top = (column & 1) != 0 ? m_odd : m_even;
-    const AnchorColumn to = anchor_column(column, first, per_group);
-    if (!to.exists) return;
-    float* stats = args.plan.partial_stats + to.index * kStatRows * kCols + to.head;
+    if (!to_stats.exists) return;
+    float* stats = args.plan.partial_stats + to_stats.index * kStatRows * kCols + to_stats.head;
     for (int cls = lane >> 3; cls < kClasses; cls += 4) {
       stats[(1 + cls) * kCols] = sums.l[cls][column] * exp2_fast(sums.m[cls][column] - top);
     }
@@ -312,15 +301,9 @@ struct DecodeCta {
   }
 
   // One warp: all rows of the chunk against one group of columns.
-  __device__ __forceinline__ void run_anchor_columns(ClassSums& sums, int first, int per_group) {
+  __device__ __forceinline__ void run_anchor_columns(const QueryFragment<kDim>& q, ClassSums& sums,
+                                                     int first, int per_group) {
     const int g = lane >> 2;
-    const ColumnOwner owner(g, args.shape.group);
-    const int sequence = first + owner.sequence;
-    QueryFragment<kDim> q;
-    const bool asks = owner.sequence < per_group && sequence < current.item.w;
-    load_query<kDim>(
-        q, asks ? query(current, args.plan.sorted_sequences[current.item.z + sequence], owner.head)
-                : nullptr);
     TileState<kDim> state;
     state.clear();
     clear_class_sums(sums);
@@ -343,13 +326,8 @@ struct DecodeCta {
   // The CTA loads the chunk together; then each warp takes every fourth column group.
   __device__ __forceinline__ void run_anchor() {
     const int drawn = draw_ticket();
-    float beta = 0.0F;
-    if (args.beta != nullptr) {
-      const std::size_t head =
-          static_cast<std::size_t>(current.item.x) * args.shape.kv_heads + current.kv_head;
-      beta = __ldg(args.beta + head * kMaxAnchorSlots + (current.item.y & 0xFF) * kChunkSlots +
-                   threadIdx.x);
-    }
+    const float beta = next_beta;
+    QueryFragment<kDim> q = next_query;
     barrier();  // nobody reads the anchor before this one any more
     shared.anchor_beta[threadIdx.x] = beta * args.inv_scale;
     int loaded = 0;
@@ -362,10 +340,13 @@ struct DecodeCta {
     for (int step = 0; step < kSteps; ++step) learn(step, drawn);
     const int per_group = kColumns / args.shape.group;
     for (int first = warp * per_group; first < current.item.w; first += kWarps * per_group) {
-      run_anchor_columns(shared.sums[warp], first, per_group);
+      if (first >= kWarps * per_group) load_column_query(q, current, first);
+      run_anchor_columns(q, shared.sums[warp], first, per_group);
     }
     barrier();  // all warps have read the slabs
-    release(loaded);
+    __syncwarp();
+    in_flight -= loaded;
+    pump();
     wait_taken();
     deliver();
   }
@@ -375,7 +356,7 @@ struct DecodeCta {
     agenda = Agenda(*args.plan.header, args.shape.kv_heads);
     current.resolve(args);
     pump();
-    if (kMode == DecodeMode::kAttend && current.kind == WorkKind::kLeaf) load_leaf_query(current);
+    load_operands(current);
     while (current.kind != WorkKind::kNone) {
       if (kMode == DecodeMode::kReadOnly || current.kind == WorkKind::kLeaf) {
         run_leaf();
@@ -395,80 +376,9 @@ struct DecodeCta {
   // The last CTA to finish makes the plan ready for the next launch.
   __device__ __forceinline__ void retire() {
     if (threadIdx.x != 0) return;
-    __threadfence();
     if (atomicAdd(&args.plan.header->finished, 1U) + 1 == gridDim.x) {
       args.plan.header->ticket = 0;
       args.plan.header->finished = 0;
-    }
-  }
-};
-
-// The fifth warp.
-template <int kDim, int kCols>
-struct DeliveringWarp {
-  const DecodeArgs& args;
-  DecodeShared<kDim, kCols>& shared;
-  int lane = threadIdx.x & 31;
-
-  // Merges the four chunks of a leaf, in order, into its partial in global memory.
-  __device__ __forceinline__ void merge_chunks(const Merger<kDim, kCols>& merger, int partial) {
-    float factor[kWarps][4];
-    const int column = merger.quad_column();
-#pragma unroll
-    for (int c = 0; c < 4; ++c) {
-      float top = shared.chunks[0].m[column + c];
-#pragma unroll
-      for (int w = 1; w < kWarps; ++w) top = fmaxf(top, shared.chunks[w].m[column + c]);
-#pragma unroll
-      for (int w = 0; w < kWarps; ++w) {
-        factor[w][c] = exp2_fast(shared.chunks[w].m[column + c] - top);
-      }
-    }
-#pragma unroll
-    for (int v = 0; v < Merger<kDim, kCols>::kQuadsPerLane; ++v) {
-      const int quad = lane + v * 32;
-      float4 sum = {0.0F, 0.0F, 0.0F, 0.0F};
-#pragma unroll
-      for (int w = 0; w < kWarps; ++w) {
-        const float4 part = reinterpret_cast<const float4*>(&shared.chunks[w].o[0][0])[quad];
-        sum.x += part.x * factor[w][0];
-        sum.y += part.y * factor[w][1];
-        sum.z += part.z * factor[w][2];
-        sum.w += part.w * factor[w][3];
-      }
-      merger.quads(partial)[quad] = sum;
-    }
-    float* stats = merger.stats(partial);
-    for (int i = lane; i < kStatRows * kCols; i += 32) {
-      const int row = i / kCols;
-      const int of = i % kCols;
-      float top = shared.chunks[0].m[of];
-      for (int w = 1; w < kWarps; ++w) top = fmaxf(top, shared.chunks[w].m[of]);
-      float l = 0.0F;
-      for (int w = 0; w < kWarps && row > 0; ++w) {
-        l += shared.chunks[w].l[row - 1][of] * exp2_fast(shared.chunks[w].m[of] - top);
-      }
-      stats[i] = row == 0 ? top : l;
-    }
-  }
-
-  // Takes finished items until one of kind kNone.
-  __device__ __forceinline__ void run(DecodeMode mode) {
-    for (int count = 0;; ++count) {
-      mbarrier_wait(smem_address(&shared.delivered), count & 1);
-      const Delivery delivery = shared.delivery;
-      if (delivery.kind == WorkKind::kLeaf && mode == DecodeMode::kAttend) {
-        merge_chunks({args, delivery.item.x, delivery.kv_head}, delivery.item.w);
-      }
-      __syncwarp();
-      if (lane == 0) mbarrier_arrive(smem_address(&shared.taken));
-      if (delivery.kind == WorkKind::kNone) return;
-      if (mode == DecodeMode::kReadOnly) continue;
-      if (delivery.kind == WorkKind::kLeaf) {
-        deliver_leaf<kDim, kCols>(args, delivery.item, delivery.kv_head);
-      } else {
-        deliver_anchor<kDim, kCols>(args, delivery.item, delivery.kv_head);
-      }
     }
   }
 };

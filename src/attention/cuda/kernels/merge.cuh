@@ -88,8 +88,8 @@ template <int kDim, int kCols>
 struct Merger {
   static constexpr int kQuads = kDim * kCols / 4;
   static constexpr int kQuadsPerLane = kQuads / 32;
-  // Outputs in flight per lane: 16 quads.
-  static constexpr int kUnroll = 16 / kQuadsPerLane;
+  // Outputs in flight per lane: 16 quads, or 8 where registers are short.
+  static constexpr int kUnroll = (kCols == 4 ? 16 : 8) / kQuadsPerLane;
 
   const DecodeArgs& args;
   int sequence;
@@ -108,55 +108,69 @@ struct Merger {
   // First of the four columns this lane holds of an output quad.
   __device__ __forceinline__ int quad_column() const { return kCols == 4 ? 0 : (lane & 1) * 4; }
 
-  // Sums of column lane % kCols over the range; all lanes of a column agree.
-  __device__ __forceinline__ StatSums sum_stats(const PartialRange& range) const {
+  // Partials that a warp's lanes cover at once: lane / kCols counts partials.
+  static constexpr int kStep = 32 / kCols;
+
+  // Statistics of the range's i-th partial for column lane % kCols; empty past the end.
+  __device__ __forceinline__ StatSums load_stats(const PartialRange& range, int i) const {
     StatSums sums;
-#pragma unroll 2
-    for (int i = lane / kCols; i < range.count; i += 32 / kCols) {
-      const float* from = stats(range.first + i * range.stride) + lane % kCols;
-      StatSums partial;
-      partial.m = __ldcg(from);
+    if (i >= range.count) return sums;
+    const float* from = stats(range.first + i * range.stride) + lane % kCols;
+    sums.m = __ldcg(from);
 #pragma unroll
-      for (int c = 0; c < kClasses; ++c) partial.l[c] = __ldcg(from + (1 + c) * kCols);
-      sums.add(partial);
-    }
-    for (int step = kCols; step < 32; step *= 2) sums.add_lane(step);
+    for (int c = 0; c < kClasses; ++c) sums.l[c] = __ldcg(from + (1 + c) * kCols);
     return sums;
   }
 
-  // o += sum of 2^(m_i - m) * weight * O_i. `m` and `weight` are those of column
-  // lane % kCols.
-  __device__ __forceinline__ void sum_outputs(float4 (&o)[kQuadsPerLane], const PartialRange& range,
-                                              float m, float weight) const {
-    float ms[4];
-    float ws[4];
-#pragma unroll
-    for (int c = 0; c < 4; ++c) {
-      ms[c] = __shfl_sync(~0U, m, quad_column() + c);
-      ws[c] = __shfl_sync(~0U, weight, quad_column() + c);
+  // Completes sums whose first partials (up to 2 kStep) this lane has already added.
+  __device__ __forceinline__ void complete_stats(StatSums& sums, const PartialRange& range) const {
+    for (int i = 2 * kStep + lane / kCols; i < range.count; i += kStep) {
+      sums.add(load_stats(range, i));
     }
+    for (int step = kCols; step < 32; step *= 2) sums.add_lane(step);
+  }
+
+  // Outputs of a range, relative to the largest reference exponent of each column.
+  struct Outputs {
+    float4 o[kQuadsPerLane];
+    float m[4];
+  };
+  __device__ __forceinline__ Outputs sum_outputs(const PartialRange& range) const {
+    Outputs sum = {};
+#pragma unroll
+    for (float& m : sum.m) m = kNoReference;
 #pragma unroll kUnroll
     for (int i = 0; i < range.count; ++i) {
       const int partial = range.first + i * range.stride;
-      const float4 mi = __ldcg(reinterpret_cast<const float4*>(stats(partial) + quad_column()));
-      const float4 factor = {exp2_fast(mi.x - ms[0]) * ws[0], exp2_fast(mi.y - ms[1]) * ws[1],
-                             exp2_fast(mi.z - ms[2]) * ws[2], exp2_fast(mi.w - ms[3]) * ws[3]};
+      const float4 m4 = __ldcg(reinterpret_cast<const float4*>(stats(partial) + quad_column()));
+      const float m[4] = {m4.x, m4.y, m4.z, m4.w};
+      float old[4];
+      float fresh[4];
+#pragma unroll
+      for (int c = 0; c < 4; ++c) {
+        const float top = fmaxf(sum.m[c], m[c]);
+        old[c] = exp2_fast(sum.m[c] - top);
+        fresh[c] = exp2_fast(m[c] - top);
+        sum.m[c] = top;
+      }
 #pragma unroll
       for (int v = 0; v < kQuadsPerLane; ++v) {
         const float4 part = __ldcg(quads(partial) + lane + v * 32);
-        o[v].x += part.x * factor.x;
-        o[v].y += part.y * factor.y;
-        o[v].z += part.z * factor.z;
-        o[v].w += part.w * factor.w;
+        sum.o[v].x = sum.o[v].x * old[0] + part.x * fresh[0];
+        sum.o[v].y = sum.o[v].y * old[1] + part.y * fresh[1];
+        sum.o[v].z = sum.o[v].z * old[2] + part.z * fresh[2];
+        sum.o[v].w = sum.o[v].w * old[3] + part.w * fresh[3];
       }
     }
+    return sum;
   }
 
   // Merges a group of leaves into the place of its first one.
   __device__ __forceinline__ void merge_group(const PartialRange& range) const {
-    const StatSums sums = sum_stats(range);
-    float4 o[kQuadsPerLane] = {};
-    sum_outputs(o, range, sums.m, 1.0F);
+    StatSums sums = load_stats(range, lane / kCols);
+    sums.add(load_stats(range, lane / kCols + kStep));
+    const Outputs outputs = sum_outputs(range);
+    complete_stats(sums, range);
     __syncwarp();  // every lane has read what is overwritten now
     if (lane < kCols) {
       float* to = stats(range.first) + lane;
@@ -165,7 +179,7 @@ struct Merger {
       for (int c = 0; c < kClasses; ++c) to[(1 + c) * kCols] = sums.l[c];
     }
 #pragma unroll
-    for (int v = 0; v < kQuadsPerLane; ++v) quads(range.first)[lane + v * 32] = o[v];
+    for (int v = 0; v < kQuadsPerLane; ++v) quads(range.first)[lane + v * 32] = outputs.o[v];
   }
 
   // The sequence's last merge: writes this slice of the outputs.
@@ -181,8 +195,16 @@ struct Merger {
     const PartialRange context{info.base + info.anchor_partials,
                                grouped ? (leaves + kGroupLeaves - 1) / kGroupLeaves : leaves,
                                grouped ? kGroupLeaves : 1};
-    const StatSums a = sum_stats(anchors);
-    const StatSums c = sum_stats(context);
+    // All loads first: statistics and outputs do not wait for each other.
+    static_assert(kMaxAnchorChunks <= kStep);
+    StatSums a = load_stats(anchors, lane / kCols);
+    StatSums c = load_stats(context, lane / kCols);
+    const StatSums more = load_stats(context, lane / kCols + kStep);
+    const Outputs oa = sum_outputs(anchors);
+    const Outputs oc = sum_outputs(context);
+    c.add(more);
+    complete_stats(a, anchors);
+    complete_stats(c, context);
     const float total_a = a.total();
     const float total_c = c.total();
     const float lse_a = failed ? NAN : natural_lse(a.m, total_a);
@@ -194,10 +216,7 @@ struct Merger {
       write_lse(lse_a, lse_c, head);
       if (args.mass != nullptr) write_mass(a, c, wa, wc, head);
     }
-    float4 o[kQuadsPerLane] = {};
-    sum_outputs(o, anchors, a.m, wa);
-    sum_outputs(o, context, c.m, wc);
-    write_outputs(o, failed);
+    write_outputs(oa, oc, wa, wc, failed);
   }
 
   __device__ __forceinline__ void write_mass(const StatSums& a, const StatSums& c, float wa,
@@ -218,20 +237,29 @@ struct Merger {
     args.lse_joint[at] = top == -INFINITY ? top : top + log1pf(__expf(low - top));
   }
 
-  __device__ __forceinline__ void write_outputs(const float4 (&o)[kQuadsPerLane],
-                                                bool failed) const {
+  __device__ __forceinline__ void write_outputs(const Outputs& oa, const Outputs& oc, float wa,
+                                                float wc, bool failed) const {
     auto* out = static_cast<__nv_bfloat16*>(args.o);
+    float anchor_weight[4];
+    float context_weight[4];
 #pragma unroll
-    for (int v = 0; v < kQuadsPerLane; ++v) {
-      const int d = (lane + v * 32) * 4 / kCols;
-      const float values[4] = {o[v].x, o[v].y, o[v].z, o[v].w};
+    for (int c = 0; c < 4; ++c) {
+      anchor_weight[c] = __shfl_sync(~0U, wa, quad_column() + c);
+      context_weight[c] = __shfl_sync(~0U, wc, quad_column() + c);
+    }
 #pragma unroll
-      for (int c = 0; c < 4; ++c) {
-        const int column = quad_column() + c;
-        if (column >= args.shape.group) continue;
-        const std::size_t head = static_cast<std::size_t>(sequence) * args.shape.q_heads +
-                                 kv_head * args.shape.group + column;
-        out[head * kDim + d] = __float2bfloat16(failed ? NAN : values[c]);
+    for (int c = 0; c < 4; ++c) {
+      const int column = quad_column() + c;
+      if (column >= args.shape.group) continue;
+      const std::size_t head = static_cast<std::size_t>(sequence) * args.shape.q_heads +
+                               kv_head * args.shape.group + column;
+#pragma unroll
+      for (int v = 0; v < kQuadsPerLane; ++v) {
+        const int d = (lane + v * 32) * 4 / kCols;
+        const float* from_a = &oa.o[v].x;
+        const float* from_c = &oc.o[v].x;
+        const float value = from_a[c] * anchor_weight[c] + from_c[c] * context_weight[c];
+        out[head * kDim + d] = __float2bfloat16(failed ? NAN : value);
       }
     }
   }
@@ -264,13 +292,18 @@ __device__ __noinline__ void merge_sequence(const DecodeArgs& args, int sequence
   merger.merge_all(sequence_info(args.plan, sequence));
 }
 
+template <int kDim, int kCols>
+__device__ __forceinline__ void merge_leaves(const DecodeArgs& args, int kv_head, PartialRange range) {
+  const Merger<kDim, kCols> merger{args, 0, kv_head};
+  merger.merge_group(range);
+}
+
 // Called by one warp when a LeafItem's partial is written.
 template <int kDim, int kCols>
-__device__ __forceinline__ void deliver_leaf(const DecodeArgs& args, const int4& item,
-                                             int kv_head) {
+__device__ __forceinline__ void deliver_leaf(const DecodeArgs& args, const int4& item, int kv_head,
+                                             const SequenceInfo& info) {
   const int lane = threadIdx.x & 31;
   const int sequence = item.x;
-  const SequenceInfo info = sequence_info(args.plan, sequence);
   const Merger<kDim, kCols> merger{args, sequence, kv_head};
   const int first = info.base + info.anchor_partials;
   const int leaves = info.partials - info.anchor_partials;
@@ -280,7 +313,7 @@ __device__ __forceinline__ void deliver_leaf(const DecodeArgs& args, const int4&
     const PartialRange range{first + start, min(kGroupLeaves, leaves - start), 1};
     if (lane == 0) last = arrive(args.plan.group_arrivals + merger.index(range.first), range.count);
     if (!__any_sync(~0U, last)) return;
-    merger.merge_group(range);
+    merge_leaves<kDim, kCols>(args, kv_head, range);
     __syncwarp();
   }
   last = false;
@@ -299,7 +332,7 @@ __device__ __forceinline__ void deliver_anchor(const DecodeArgs& args, const int
   bool last = false;
   int sequence = 0;
   if (lane < item.w) {
-    sequence = __ldg(args.plan.sorted_sequences + item.z + lane);
+    sequence = __ldg(&args.plan.members[item.z + lane].sequence);
     last = arrive(args.plan.root_arrivals + sequence * args.shape.kv_heads + kv_head,
                   expected_arrivals(sequence_info(args.plan, sequence)));
   }

@@ -37,10 +37,10 @@ inline constexpr float kLog2E = 1.4426950408889634F;
 inline constexpr float kLn2 = 0.6931471805599453F;
 
 enum PlanStatusBits : std::uint32_t {
-  kPlanBadPageCount = 1,   // negative, or more than the page table's stride
-  kPlanBadAnchor = 2,      // anchor id or anchor page count out of range
-  kPlanTooManyPages = 4,   // more pages than the workspace was sized for
-  kPlanBadPageId = 8,      // a page id outside the pool
+  kPlanBadPageCount = 1,  // negative, or more than the page table's stride
+  kPlanBadAnchor = 2,     // anchor id or anchor page count out of range
+  kPlanTooManyPages = 4,  // more pages than the workspace was sized for
+  kPlanBadPageId = 8,     // a page id outside the pool
 };
 
 // Leaves whose partials are merged into one before the sequence's last merge.
@@ -78,8 +78,14 @@ struct LeafItem {
 struct AnchorItem {
   std::int32_t anchor;
   std::int32_t chunk_and_pages;  // chunk | pages in the chunk << 8
-  std::int32_t first;            // in sorted_sequences
+  std::int32_t first;            // in members
   std::int32_t sequences;
+};
+
+// A sequence that uses an anchor.
+struct AnchorMember {
+  std::int32_t sequence;
+  std::int32_t base;  // of its partials
 };
 
 // A ticket's work, so that a CTA's first items take one load.
@@ -94,8 +100,8 @@ inline constexpr int kMaxOpenings = 1024;
 // Device pointers into the caller's workspace. `columns` is 4 or 8 (ShapeView).
 struct PlanView {
   PlanHeader* header;
-  SequenceInfo* sequences;         // [batch]
-  std::int32_t* sorted_sequences;  // [batch] by anchor; those without an anchor are absent
+  SequenceInfo* sequences;  // [batch]
+  AnchorMember* members;    // [batch] by anchor; sequences without one are absent
   LeafItem* leaf_list;
   AnchorItem* anchor_list;
   OpeningItem* openings;  // [opening_count], by ticket
@@ -114,9 +120,9 @@ struct TableView {
   const std::int32_t* page_counts;  // [batch]
   std::int32_t page_stride;
   std::int32_t batch;
-  const std::int32_t* anchor_ids;           // [batch], -1 = none; nullptr = none at all
-  const std::uint32_t* anchor_pages;        // [anchors][anchor_stride]
-  const std::int32_t* anchor_page_counts;   // [anchors]
+  const std::int32_t* anchor_ids;          // [batch], -1 = none; nullptr = none at all
+  const std::uint32_t* anchor_pages;       // [anchors][anchor_stride]
+  const std::int32_t* anchor_page_counts;  // [anchors]
   std::int32_t anchor_stride;
   std::int32_t anchors;
 };
@@ -124,10 +130,10 @@ struct TableView {
 struct ShapeView {
   std::int32_t q_heads;
   std::int32_t kv_heads;
-  std::int32_t group;               // q_heads / kv_heads
-  std::int32_t columns;             // 4 or 8: group rounded up, the width of partials
+  std::int32_t group;    // q_heads / kv_heads
+  std::int32_t columns;  // 4 or 8: group rounded up, the width of partials
   std::int32_t log2_slabs_per_page;
-  std::int32_t page_count;          // pages in the pool
+  std::int32_t page_count;  // pages in the pool
 };
 
 struct PlannerArgs {
@@ -140,10 +146,10 @@ struct DecodeArgs {
   TableView table;
   ShapeView shape;
   PlanView plan;
-  const void* q;      // bf16 [batch][q_heads][head_dim]
-  const float* beta;  // [anchors][kv_heads][512], natural log; nullptr = 0
-  float scale_log2;   // softmax scale * log2(e)
-  float inv_scale;    // 1 / softmax scale
+  const void* q;              // bf16 [batch][q_heads][head_dim]
+  const float* beta;          // [anchors][kv_heads][512], natural log; nullptr = 0
+  float scale_log2;           // softmax scale * log2(e)
+  float inv_scale;            // 1 / softmax scale
   const std::uint8_t* modes;  // [anchors] AnchorMode; nullptr = joint
   const float* gamma;         // [anchors][q_heads]
   const float* psi;           // [anchors]
@@ -151,7 +157,7 @@ struct DecodeArgs {
   float* lse_context;         // [batch][q_heads]; any of the next four may be nullptr
   float* lse_anchor;
   float* lse_joint;
-  float* mass;                // [batch][q_heads][8]
+  float* mass;  // [batch][q_heads][8]
 };
 
 }  // namespace fieldprint::cuda

@@ -108,7 +108,7 @@ __device__ __forceinline__ int plan_anchors(const PlannerArgs& args, PlannerShar
       total += other == mine.anchor;
       rank += other == mine.anchor && j < i;
     }
-    args.plan.sorted_sequences[before + rank] = i;
+    args.plan.members[before + rank] = AnchorMember{i, shared.base[i] - mine.anchor_chunks};
   }
   const int per_group = kAnchorColumnGroups * (kColumns / args.shape.group);
   const bool leads = mine.anchor >= 0 && rank % per_group == 0;
@@ -157,8 +157,8 @@ __device__ __forceinline__ void plan_leaves(const PlannerArgs& args, const Plann
 
 // Whether the step has more leaves than the workspace; sets the status if so.
 __device__ __forceinline__ bool plan_needs_too_much(const PlannerArgs& args,
-                                                    const PlannedSequence& mine,
-                                                    int pages_per_leaf, PlannerShared& shared) {
+                                                    const PlannedSequence& mine, int pages_per_leaf,
+                                                    PlannerShared& shared) {
   const int leaves = (mine.pages + pages_per_leaf - 1) / pages_per_leaf;
   const int sum = inclusive_scan(leaves > 0 ? leaves : 1, shared.scratch);
   // Threads without a sequence count one each.

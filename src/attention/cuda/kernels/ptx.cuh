@@ -110,9 +110,7 @@ __device__ __forceinline__ int atomic_add_release(std::int32_t* address, int val
   return before;
 }
 
-__device__ __forceinline__ void fence_acquire() {
-  asm volatile("fence.acq_rel.gpu;" ::: "memory");
-}
+__device__ __forceinline__ void fence_acquire() { asm volatile("fence.acq_rel.gpu;" ::: "memory"); }
 
 // 2^x; exp2 of -infinity is 0.
 __device__ __forceinline__ float exp2_fast(float x) {

@@ -34,8 +34,8 @@ __global__ void __launch_bounds__(kStreamThreads, 3) stream_kernel(const StreamA
       const int head = unit - page * args.shape.kv_heads;
       const std::size_t at = static_cast<std::size_t>(sequence) * args.table.page_stride + page;
       const std::size_t slab =
-          (static_cast<std::size_t>(__ldg(args.table.pages + at) >> 9) * args.shape.kv_heads +
-           head) << args.shape.log2_slabs_per_page;
+          (static_cast<std::size_t>(__ldg(args.table.pages + at) >> 9) * args.shape.kv_heads + head)
+          << args.shape.log2_slabs_per_page;
       for (int s = 0; s < slabs_per_page; ++s) {
         const std::size_t first = (slab + s) * kLoads * 32 + lane;
         int4 data[2 * kLoads];

@@ -16,7 +16,7 @@
 namespace fieldprint::cuda {
 
 template <int kDim>
-inline constexpr int kSlabBytes = kSlabRows * kDim * 2;  // K or V
+inline constexpr int kSlabBytes = kSlabRows* kDim * 2;  // K or V
 
 inline constexpr int kHalfBytes = kSlabRows * 128;
 
@@ -146,8 +146,7 @@ __device__ __forceinline__ void add_slab(TileState<kDim>& state, std::uint32_t s
     s[i] = present ? s[i] * scale_log2 : __int_as_float(0xFF800000);
   }
   float high[2] = {fmaxf(s[0], s[2]), fmaxf(s[1], s[3])};
-  const bool grows =
-      high[0] > state.m[0] + kRescaleSlack || high[1] > state.m[1] + kRescaleSlack;
+  const bool grows = high[0] > state.m[0] + kRescaleSlack || high[1] > state.m[1] + kRescaleSlack;
   if (__any_sync(~0U, grows)) raise_reference(state, high);
   const float p0 = exp2_fast(s[0] - state.m[0]);
   const float p1 = exp2_fast(s[1] - state.m[1]);
@@ -186,8 +185,7 @@ __device__ __forceinline__ void flush_class(TileState<kDim>& state, ClassSums& s
     state.l[c] = 0.0F;
     if (lane < 4) {
       const int column = 2 * lane + c;
-      sums.l[cls][column] =
-          sums.l[cls][column] * exp2_fast(sums.m[cls][column] - state.m[c]) + l;
+      sums.l[cls][column] = sums.l[cls][column] * exp2_fast(sums.m[cls][column] - state.m[c]) + l;
       sums.m[cls][column] = state.m[c];
     }
   }

@@ -52,13 +52,14 @@ struct Work {
   int kv_head = 0;
   int4 item = {0, 0, 0, 0};  // LeafItem or AnchorItem
   std::uint32_t entry = 0;   // this lane's page-table entry
+  int2 member = {0, 0};      // anchor items: AnchorMember of this lane
   bool fetched = false;
   bool resolved = false;
   // After resolve(): lane i (0..7) speaks of slab i of the warp's chunk.
-  std::int32_t row = 0;      // first row of the slab in the pool's [page][head][row] order
-  int valid = 0;             // rows present, 0..16
+  std::int32_t row = 0;  // first row of the slab in the pool's [page][head][row] order
+  int valid = 0;         // rows present, 0..16
   int cls = 0;
-  std::uint32_t slabs = 0;   // bit i: slab i has rows
+  std::uint32_t slabs = 0;     // bit i: slab i has rows
   std::uint32_t unissued = 0;  // slabs this warp must still load
 
   __device__ __forceinline__ void describe(const PlanView& plan, const ShapeView& shape,
@@ -86,32 +87,45 @@ struct Work {
     kv_head = head.y;
   }
 
+  // `item`, where the compiler cannot move its use before the caller's branch: it would
+  // wait for the load there.
+  __device__ __forceinline__ int4 arrived_item() const {
+    int4 copy = item;
+    asm volatile("" : "+r"(copy.x), "+r"(copy.y), "+r"(copy.z), "+r"(copy.w));
+    return copy;
+  }
+
   // Index of this lane's slab: in the leaf, or in the anchor.
-  __device__ __forceinline__ int slab_index() const {
+  __device__ __forceinline__ int slab_index(const int4& of) const {
     const int lane = threadIdx.x & 31;
-    const int chunk = kind == WorkKind::kLeaf ? threadIdx.x >> 5 : item.y & 0xFF;
+    const int chunk = kind == WorkKind::kLeaf ? threadIdx.x >> 5 : of.y & 0xFF;
     return chunk * kChunkSlabs + lane;
   }
 
   // Pages of this item that exist, counted from the same origin as slab_index().
-  __device__ __forceinline__ int page_limit(int log2_slabs) const {
-    if (kind == WorkKind::kLeaf) return item.z;
-    return (item.y & 0xFF) * (kChunkSlabs >> log2_slabs) + (item.y >> 8);
+  __device__ __forceinline__ int page_limit(const int4& of, int log2_slabs) const {
+    if (kind == WorkKind::kLeaf) return of.z;
+    return (of.y & 0xFF) * (kChunkSlabs >> log2_slabs) + (of.y >> 8);
   }
 
   __device__ __forceinline__ void fetch(const DecodeArgs& args) {
     if (fetched || kind == WorkKind::kNone) return;
     fetched = true;
     const int log2_slabs = args.shape.log2_slabs_per_page;
-    const int page = slab_index() >> log2_slabs;
-    const bool mine = (threadIdx.x & 31) < kChunkSlabs && page < page_limit(log2_slabs);
+    const int4 of = arrived_item();
+    const int lane = threadIdx.x & 31;
+    const int page = slab_index(of) >> log2_slabs;
+    const bool mine = lane < kChunkSlabs && page < page_limit(of, log2_slabs);
     const bool leaf = kind == WorkKind::kLeaf;
     const std::uint32_t* table = leaf ? args.table.pages : args.table.anchor_pages;
-    const std::size_t at = static_cast<std::size_t>(item.x) *
+    const std::size_t at = static_cast<std::size_t>(of.x) *
                                (leaf ? args.table.page_stride : args.table.anchor_stride) +
-                           (leaf ? item.y : 0) + page;
+                           (leaf ? of.y : 0) + page;
     entry = mine ? __ldg(table + at) : 0U;
     valid = mine ? kSlabRows : 0;
+    if (!leaf && lane < of.w) {
+      member = __ldg(reinterpret_cast<const int2*>(args.plan.members + of.z + lane));
+    }
   }
 
   __device__ __forceinline__ void resolve(const DecodeArgs& args) {
@@ -119,14 +133,16 @@ struct Work {
     fetch(args);
     resolved = true;
     const int log2_slabs = args.shape.log2_slabs_per_page;
-    const int slab_in_page = slab_index() & ((1 << log2_slabs) - 1);
-    const int rows = static_cast<int>(entry & 63U) + 1;
-    const int page = static_cast<int>(entry >> 9);
+    const int slab_in_page = slab_index(arrived_item()) & ((1 << log2_slabs) - 1);
+    std::uint32_t packed = entry;
+    asm volatile("" : "+r"(packed));  // as in arrived_item()
+    const int rows = static_cast<int>(packed & 63U) + 1;
+    const int page = static_cast<int>(packed >> 9);
     if (valid > 0 && page >= args.shape.page_count) {
       atomicOr(&args.plan.header->status, kPlanBadPageId);
     }
     valid = min(valid, max(rows - slab_in_page * kSlabRows, 0));
-    cls = static_cast<int>((entry >> 6) & 7U);
+    cls = static_cast<int>((packed >> 6) & 7U);
     row = (((page * args.shape.kv_heads + kv_head) << log2_slabs) + slab_in_page) * kSlabRows;
     slabs = __ballot_sync(~0U, valid > 0);
     // An anchor's chunk is loaded by all warps together, two slabs each.

@@ -1,0 +1,124 @@
+// What the warps of a decode CTA share, and the warp that delivers finished items:
+// it merges a leaf's chunks into a partial, and partials into outputs (merge.cuh).
+#pragma once
+
+#include "attention/cuda/kernels/merge.cuh"
+#include "attention/cuda/kernels/tile.cuh"
+#include "attention/cuda/kernels/work.cuh"
+
+namespace fieldprint::cuda {
+
+enum class DecodeMode { kAttend, kReadOnly };  // kReadOnly: loads and nothing else
+
+// Four warps compute; a fifth delivers their partials and merges, so that the memory
+// round trips of that never stall the computing ones.
+inline constexpr int kComputeThreads = kWarps * 32;
+inline constexpr int kDecodeThreads = kComputeThreads + 32;
+
+// Warps of a CTA are at most one item apart, and tickets are drawn two items ahead.
+inline constexpr int kTicketSlots = 8;
+
+// A finished item on its way to the delivering warp.
+struct Delivery {
+  int4 item;
+  WorkKind kind;
+  int kv_head;
+};
+
+template <int kDim, int kCols>
+struct DecodeShared {
+  // Slabs in flight per warp: 96 KiB per CTA, or 64 where chunks are wider.
+  static constexpr int kStages = (kCols == 4 ? 384 : 256) / kDim;
+  // What a warp found in its chunk of a leaf.
+  struct Chunk {
+    float o[kDim][kCols];
+    float l[kClasses][kCols];
+    float m[kCols];
+  };
+  alignas(1024) unsigned char slabs[kWarps][kStages][2 * kSlabBytes<kDim>];
+  Chunk chunks[kWarps];
+  ClassSums sums[kWarps];
+  Delivery delivery;
+  std::uint64_t full[kWarps][kStages];
+  std::uint64_t delivered;              // four arrivals per item, one per computing warp
+  std::uint64_t taken;                  // one arrival per item by the delivering warp
+  std::uint64_t tickets[kTicketSlots];  // item number << 32 | ticket
+  std::uint32_t anchor_slab[kChunkSlabs];
+  float anchor_beta[kChunkSlots];  // divided by the scale: the accumulator's first value
+};
+static_assert(sizeof(DecodeShared<128, 4>) <= 113 * 1024, "two CTAs per multiprocessor");
+static_assert(sizeof(DecodeShared<128, 8>) <= 113 * 1024, "two CTAs per multiprocessor");
+
+// The fifth warp.
+template <int kDim, int kCols>
+struct DeliveringWarp {
+  const DecodeArgs& args;
+  DecodeShared<kDim, kCols>& shared;
+  int lane = threadIdx.x & 31;
+
+  // Merges the four chunks of a leaf, in order, into its partial in global memory.
+  __device__ __forceinline__ void merge_chunks(const Merger<kDim, kCols>& merger, int partial) {
+    float factor[kWarps][4];
+    const int column = merger.quad_column();
+#pragma unroll
+    for (int c = 0; c < 4; ++c) {
+      float top = shared.chunks[0].m[column + c];
+#pragma unroll
+      for (int w = 1; w < kWarps; ++w) top = fmaxf(top, shared.chunks[w].m[column + c]);
+#pragma unroll
+      for (int w = 0; w < kWarps; ++w) {
+        factor[w][c] = exp2_fast(shared.chunks[w].m[column + c] - top);
+      }
+    }
+#pragma unroll
+    for (int v = 0; v < Merger<kDim, kCols>::kQuadsPerLane; ++v) {
+      const int quad = lane + v * 32;
+      float4 sum = {0.0F, 0.0F, 0.0F, 0.0F};
+#pragma unroll
+      for (int w = 0; w < kWarps; ++w) {
+        const float4 part = reinterpret_cast<const float4*>(&shared.chunks[w].o[0][0])[quad];
+        sum.x += part.x * factor[w][0];
+        sum.y += part.y * factor[w][1];
+        sum.z += part.z * factor[w][2];
+        sum.w += part.w * factor[w][3];
+      }
+      merger.quads(partial)[quad] = sum;
+    }
+    float* stats = merger.stats(partial);
+    for (int i = lane; i < kStatRows * kCols; i += 32) {
+      const int row = i / kCols;
+      const int of = i % kCols;
+      float top = shared.chunks[0].m[of];
+      for (int w = 1; w < kWarps; ++w) top = fmaxf(top, shared.chunks[w].m[of]);
+      float l = 0.0F;
+      for (int w = 0; w < kWarps && row > 0; ++w) {
+        l += shared.chunks[w].l[row - 1][of] * exp2_fast(shared.chunks[w].m[of] - top);
+      }
+      stats[i] = row == 0 ? top : l;
+    }
+  }
+
+  // Takes finished items until one of kind kNone.
+  __device__ __forceinline__ void run(DecodeMode mode) {
+    for (int count = 0;; ++count) {
+      mbarrier_wait(smem_address(&shared.delivered), count & 1);
+      const Delivery delivery = shared.delivery;
+      SequenceInfo info{};
+      if (delivery.kind == WorkKind::kLeaf) info = sequence_info(args.plan, delivery.item.x);
+      if (delivery.kind == WorkKind::kLeaf && mode == DecodeMode::kAttend) {
+        merge_chunks({args, delivery.item.x, delivery.kv_head}, delivery.item.w);
+      }
+      __syncwarp();
+      if (lane == 0) mbarrier_arrive(smem_address(&shared.taken));
+      if (delivery.kind == WorkKind::kNone) return;
+      if (mode == DecodeMode::kReadOnly) continue;
+      if (delivery.kind == WorkKind::kLeaf) {
+        deliver_leaf<kDim, kCols>(args, delivery.item, delivery.kv_head, info);
+      } else {
+        deliver_anchor<kDim, kCols>(args, delivery.item, delivery.kv_head);
+      }
+    }
+  }
+};
+
+}  // namespace fieldprint::cuda
