@@ -28,7 +28,7 @@ struct SyntheticModel {
   float rope_linear = 0;      // scaling factor, 0: none
   bool rope_factors = false;  // llama 3 style rope_freqs.weight
   bool tied = true;
-  std::string leave_out;  // a tensor to omit, for error tests
+  std::string leave_out = {};  // a tensor to omit, for error tests
 };
 
 class SyntheticWriter {
