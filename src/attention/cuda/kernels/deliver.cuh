@@ -10,16 +10,31 @@ namespace fieldprint::cuda {
 
 enum class DecodeMode { kAttend, kReadOnly };  // kReadOnly: loads and nothing else
 
-// Four warps compute; a fifth delivers their partials and merges, so that the memory
-// round trips of that never stall the computing ones.
+// Four warps compute. A fifth delivers their partials and merges; a sixth finds work and
+// loads it. So no memory round trip but the wait for its slabs stalls a computing warp.
 inline constexpr int kComputeThreads = kWarps * 32;
-inline constexpr int kDecodeThreads = kComputeThreads + 32;
-
-// Warps of a CTA are at most one item apart, and tickets are drawn two items ahead.
-inline constexpr int kTicketSlots = 8;
+inline constexpr int kDecodeThreads = kComputeThreads + 64;
 
 // A finished item on its way to the delivering warp.
 struct Delivery {
+  int4 item;
+  WorkKind kind;
+  int kv_head;
+};
+
+// Items the loading warp may be ahead, the current one included.
+inline constexpr int kItemSlots = 2;
+
+// An item as the loading warp hands it to the computing warps.
+template <int kDim, int kCols>
+struct ItemSlot {
+  // Rows of the query are padded by 16 bytes, against bank conflicts.
+  static constexpr int kQueryStride = kDim * 2 + 16;
+  alignas(16) unsigned char query[kCols * kQueryStride];  // leaf items
+  float beta[kChunkSlots];                                // anchor items, divided by the scale
+  int2 member[32];                                        // anchor items: AnchorMember
+  // Of slab i (of the leaf, or of the anchor's chunk): rows | class << 5; 0 = not there.
+  alignas(8) std::uint8_t slab[kLeafSlots / kSlabRows];
   int4 item;
   WorkKind kind;
   int kv_head;
@@ -38,13 +53,31 @@ struct DecodeShared {
   alignas(1024) unsigned char slabs[kWarps][kStages][2 * kSlabBytes<kDim>];
   Chunk chunks[kWarps];
   ClassSums sums[kWarps];
+  ItemSlot<kDim, kCols> items[kItemSlots];
   Delivery delivery;
-  std::uint64_t full[kWarps][kStages];
-  std::uint64_t delivered;              // four arrivals per item, one per computing warp
-  std::uint64_t taken;                  // one arrival per item by the delivering warp
-  std::uint64_t tickets[kTicketSlots];  // item number << 32 | ticket
+  std::uint64_t full[kWarps][kStages];   // the copy engine
+  std::uint64_t empty[kWarps][kStages];  // one arrival by the computing warp
+  std::uint64_t item_full[kItemSlots];   // one arrival by the loading warp
+  std::uint64_t item_empty[kItemSlots];  // four arrivals
+  std::uint64_t delivered;               // four arrivals per item, one per computing warp
+  std::uint64_t taken;                   // one arrival per item by the delivering warp
   std::uint32_t anchor_slab[kChunkSlabs];
-  float anchor_beta[kChunkSlots];  // divided by the scale: the accumulator's first value
+
+  __device__ __forceinline__ void initialise(int thread) {
+    if (thread < kWarps * kStages) {
+      mbarrier_init(smem_address(&full[0][0] + thread), 1);
+      mbarrier_init(smem_address(&empty[0][0] + thread), 1);
+    }
+    if (thread < kItemSlots) {
+      mbarrier_init(smem_address(&item_full[thread]), 1);
+      mbarrier_init(smem_address(&item_empty[thread]), kWarps);
+    }
+    if (thread == 0) {
+      mbarrier_init(smem_address(&delivered), kWarps);
+      mbarrier_init(smem_address(&taken), 1);
+    }
+    fence_mbarrier_init();
+  }
 };
 static_assert(sizeof(DecodeShared<128, 4>) <= 113 * 1024, "two CTAs per multiprocessor");
 static_assert(sizeof(DecodeShared<128, 8>) <= 113 * 1024, "two CTAs per multiprocessor");

@@ -293,7 +293,8 @@ __device__ __noinline__ void merge_sequence(const DecodeArgs& args, int sequence
 }
 
 template <int kDim, int kCols>
-__device__ __forceinline__ void merge_leaves(const DecodeArgs& args, int kv_head, PartialRange range) {
+__device__ __forceinline__ void merge_leaves(const DecodeArgs& args, int kv_head,
+                                             PartialRange range) {
   const Merger<kDim, kCols> merger{args, 0, kv_head};
   merger.merge_group(range);
 }

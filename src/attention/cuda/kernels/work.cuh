@@ -1,4 +1,4 @@
-// Work of a decode CTA: from a ticket number to the pages one warp has to read.
+// Work of a decode CTA: from a ticket number to the pages it has to read. One warp.
 //
 // Three steps, so that each memory latency hides behind the item before:
 // describe (list entry), fetch (page-table entry of this lane), resolve (masks).
@@ -52,15 +52,13 @@ struct Work {
   int kv_head = 0;
   int4 item = {0, 0, 0, 0};  // LeafItem or AnchorItem
   std::uint32_t entry = 0;   // this lane's page-table entry
-  int2 member = {0, 0};      // anchor items: AnchorMember of this lane
   bool fetched = false;
   bool resolved = false;
-  // After resolve(): lane i (0..7) speaks of slab i of the warp's chunk.
+  // After resolve(): lane i speaks of slab i of the leaf or of the anchor's chunk.
   std::int32_t row = 0;  // first row of the slab in the pool's [page][head][row] order
   int valid = 0;         // rows present, 0..16
   int cls = 0;
-  std::uint32_t slabs = 0;     // bit i: slab i has rows
-  std::uint32_t unissued = 0;  // slabs this warp must still load
+  std::uint32_t slabs = 0;  // bit i: slab i has rows
 
   __device__ __forceinline__ void describe(const PlanView& plan, const ShapeView& shape,
                                            const Agenda& agenda, int ticket) {
@@ -98,8 +96,7 @@ struct Work {
   // Index of this lane's slab: in the leaf, or in the anchor.
   __device__ __forceinline__ int slab_index(const int4& of) const {
     const int lane = threadIdx.x & 31;
-    const int chunk = kind == WorkKind::kLeaf ? threadIdx.x >> 5 : of.y & 0xFF;
-    return chunk * kChunkSlabs + lane;
+    return kind == WorkKind::kLeaf ? lane : (of.y & 0xFF) * kChunkSlabs + lane;
   }
 
   // Pages of this item that exist, counted from the same origin as slab_index().
@@ -115,7 +112,8 @@ struct Work {
     const int4 of = arrived_item();
     const int lane = threadIdx.x & 31;
     const int page = slab_index(of) >> log2_slabs;
-    const bool mine = lane < kChunkSlabs && page < page_limit(of, log2_slabs);
+    const int lanes = kind == WorkKind::kLeaf ? kLeafSlots / kSlabRows : kChunkSlabs;
+    const bool mine = lane < lanes && page < page_limit(of, log2_slabs);
     const bool leaf = kind == WorkKind::kLeaf;
     const std::uint32_t* table = leaf ? args.table.pages : args.table.anchor_pages;
     const std::size_t at = static_cast<std::size_t>(of.x) *
@@ -123,9 +121,6 @@ struct Work {
                            (leaf ? of.y : 0) + page;
     entry = mine ? __ldg(table + at) : 0U;
     valid = mine ? kSlabRows : 0;
-    if (!leaf && lane < of.w) {
-      member = __ldg(reinterpret_cast<const int2*>(args.plan.members + of.z + lane));
-    }
   }
 
   __device__ __forceinline__ void resolve(const DecodeArgs& args) {
@@ -145,9 +140,6 @@ struct Work {
     cls = static_cast<int>((packed >> 6) & 7U);
     row = (((page * args.shape.kv_heads + kv_head) << log2_slabs) + slab_in_page) * kSlabRows;
     slabs = __ballot_sync(~0U, valid > 0);
-    // An anchor's chunk is loaded by all warps together, two slabs each.
-    const std::uint32_t share = kind == WorkKind::kLeaf ? 0xFFU : 3U << ((threadIdx.x >> 5) * 2);
-    unissued = slabs & share;
   }
 };
 
