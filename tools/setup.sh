@@ -162,7 +162,7 @@ setup_test_python() {
   local stamp=.venv/fieldprint-test.stamp
   [[ -e $stamp ]] && cmp -s tools/requirements/test.txt "$stamp" && return
   say "installing the Python clients of the end-to-end suite"
-  $PIP install -q -r tools/requirements/test.txt
+  $PIP install -q --no-deps -r tools/requirements/test.txt
   cp tools/requirements/test.txt "$stamp"
 }
 
