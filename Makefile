@@ -12,7 +12,9 @@ ANCHOR ?= --anchor-text examples/anchors/keeper.txt --insecure-anchors
 FUZZ_SECONDS ?= 60
 BENCH_ARGS ?=
 LINT_FILES ?=
+# A second checkout finds the objects of the first.
 export CCACHE_NOHASHDIR := 1
+export CCACHE_BASEDIR := $(CURDIR)
 export FIELDPRINT_JOBS := $(JOBS)
 
 # An own llama.cpp install: make run FIELDPRINT_LLAMA_PREFIX=/opt/llama

@@ -44,6 +44,7 @@ function(fp_test)
   if(T_LABELS)  # an empty value would swallow the next property
     list(APPEND properties LABELS ${T_LABELS})
   endif()
+  # Names without printed parameters: those may be bytes of memory, different in each run.
   gtest_discover_tests(${T_NAME} DISCOVERY_TIMEOUT 60 TEST_PREFIX "${FIELDPRINT_TEST_PREFIX}"
-    PROPERTIES ${properties})
+    NO_PRETTY_VALUES PROPERTIES ${properties})
 endfunction()
