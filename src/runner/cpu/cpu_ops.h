@@ -5,6 +5,7 @@
 // ggml's, so an op may update the residual stream in place.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <span>
 #include <vector>
@@ -23,14 +24,15 @@ namespace fieldprint {
 // Activations of one step, [tokens][size] each, float.
 struct Activations {
   HugeBuffer memory;
-  float* residual = nullptr;  // [hidden]
-  float* normed = nullptr;    // [hidden], input of the next product
-  float* q_raw = nullptr;     // [q + 2 kv]: fused, or q then k then v blocks
-  float* q = nullptr;         // [heads * head_dim], after norm and rotation
-  float* attended = nullptr;  // [heads * head_dim]
-  float* branch = nullptr;    // [hidden], output of attention or FFN
-  float* gate_up = nullptr;   // [2 ffn]
-  float* gated = nullptr;     // [ffn]
+  float* residual = nullptr;      // [hidden]
+  float* normed = nullptr;        // [hidden], input of the next product
+  float* q_raw = nullptr;         // [q + 2 kv]: fused, or q then k then v blocks
+  float* q = nullptr;             // [heads * head_dim], after norm and rotation
+  float* attended = nullptr;      // [heads * head_dim]
+  float* branch = nullptr;        // [hidden], output of attention or FFN
+  float* gate_up = nullptr;       // [2 ffn]
+  float* gated = nullptr;         // [ffn]
+  q4_1::QuantisedRows quantised;  // input of a packed product, up to its widest
 };
 
 // What the ops of all layers share. One step at a time.
@@ -43,8 +45,9 @@ struct CpuContext {
   Activations act;
   // The step in progress:
   std::int32_t tokens = 0;
-  std::vector<RowSlot> slots;             // [tokens]
-  std::vector<std::int32_t> output_rows;  // token of each logits row, ascending
+  std::vector<RowSlot> slots;                // [tokens]
+  std::vector<std::int32_t> output_rows;     // token of each logits row, ascending
+  std::atomic<std::int64_t> next_panels{0};  // work ticket of the packed product under way
 };
 
 // residual += branch (through post_norm if given); normed = rms_norm(residual).
@@ -84,6 +87,24 @@ struct GateOp {
   bool fused = false;  // gate and up side by side in a row, or in two blocks
 };
 void gate_op(ggml_tensor* dst, int thread, int threads, void* op);
+
+// Rounds x [rows][columns] to 8 bits for the packed product that follows.
+struct QuantiseOp {
+  CpuContext* context = nullptr;
+  const float* x = nullptr;
+  std::int64_t columns = 0;
+  std::int64_t rows = 0;
+};
+void quantise_op(ggml_tensor* dst, int thread, int threads, void* op);
+
+// out [tokens][weight rows] = weight * what the QuantiseOp before left.
+struct PackedProductOp {
+  CpuContext* context = nullptr;
+  const q4_1::PackedMatrix* weight = nullptr;
+  std::int64_t tokens = 0;
+  float* out = nullptr;
+};
+void packed_product_op(ggml_tensor* dst, int thread, int threads, void* op);
 
 // residual = embedding rows * scale, in place.
 struct ScaleOp {

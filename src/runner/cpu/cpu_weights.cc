@@ -121,19 +121,35 @@ Result<ggml_tensor*> CpuWeights::matrix(std::initializer_list<const GgufTensor*>
   std::byte* at = memory_.data() + used_;
   used_ += aligned(bytes);
   FP_CHECK(used_ <= memory_.size());
+  // The embedding stays as it is: ggml cannot look rows up in another layout.
+  const bool lookup = embedding == nullptr;
+  tensor->data = at;
+  if (!lookup && try_panels(parts, tensor, at)) return tensor;
   std::byte* to = at;
   for (const GgufTensor* part : parts) {
     std::memcpy(to, part->data, part->bytes);
     to += part->bytes;
   }
-  // The embedding stays as it is: ggml cannot look rows up in a repacked matrix.
-  const bool lookup = embedding == nullptr;
   if (profile_ == NumericProfile::kFast && !lookup && try_repack(tensor, at)) {
     used_ -= aligned(bytes);
-    return tensor;
   }
-  tensor->data = at;
   return tensor;
+}
+
+// Packs Q4_1 rows into panels at `to` where the machine has the kernel for them.
+bool CpuWeights::try_panels(std::initializer_list<const GgufTensor*> parts, ggml_tensor* tensor,
+                            std::byte* to) {
+  const bool fits = std::all_of(parts.begin(), parts.end(), [](const GgufTensor* part) {
+    return part->shape[1] % q4_1::kPanelRows == 0;
+  });
+  if (tensor->type != GGML_TYPE_Q4_1 || !fits || !q4_1::available()) return false;
+  auto* panels = reinterpret_cast<q4_1::PanelBlock*>(to);
+  packed_[tensor] = {panels, tensor->ne[1], tensor->ne[0]};
+  for (const GgufTensor* part : parts) {
+    q4_1::pack(part->data, part->shape[1], part->shape[0], panels);
+    panels += part->shape[1] / q4_1::kPanelRows * (part->shape[0] / q4_1::kBlock);
+  }
+  return true;
 }
 
 bool CpuWeights::try_repack(ggml_tensor* tensor, const std::byte* data) {
@@ -142,6 +158,7 @@ bool CpuWeights::try_repack(ggml_tensor* tensor, const std::byte* data) {
   ggml_backend_buffer_t buffer =
       ggml_backend_buft_alloc_buffer(type, ggml_backend_buft_get_alloc_size(type, tensor));
   if (buffer == nullptr) return false;
+  tensor->data = nullptr;
   const auto status =
       ggml_backend_tensor_alloc(buffer, tensor, ggml_backend_buffer_get_base(buffer));
   if (status == GGML_STATUS_SUCCESS && tensor->extra != nullptr) {  // ggml has a layout for it
@@ -152,7 +169,7 @@ bool CpuWeights::try_repack(ggml_tensor* tensor, const std::byte* data) {
   }
   ggml_backend_buffer_free(buffer);
   tensor->buffer = nullptr;
-  tensor->data = nullptr;
+  tensor->data = const_cast<std::byte*>(data);
   tensor->extra = nullptr;
   return false;
 }

@@ -5,12 +5,14 @@
 
 #include <functional>
 #include <memory>
+#include <unordered_map>
 #include <vector>
 
 #include "core/error.h"
 #include "model/model.h"
 #include "runner/cpu/cpu_runner.h"
 #include "runner/cpu/huge_buffer.h"
+#include "runner/cpu/q4_1.h"
 
 struct ggml_tensor;
 struct ggml_context;
@@ -51,7 +53,14 @@ class CpuWeights {
   const float* output_norm = nullptr;
   ggml_tensor* output = nullptr;
   std::vector<CpuLayerWeights> layers;
-  bool repacked = false;  // whether any matrix uses a repacked layout
+  bool repacked = false;  // whether any matrix uses a layout of ggml's own
+  bool panelled() const { return !packed_.empty(); }
+
+  // The matrix in our own layout, or nullptr: then ggml computes with it.
+  const q4_1::PackedMatrix* packed(const ggml_tensor* matrix) const {
+    const auto found = packed_.find(matrix);
+    return found == packed_.end() ? nullptr : &found->second;
+  }
 
  private:
   CpuWeights() = default;
@@ -59,12 +68,15 @@ class CpuWeights {
   Status load_layer(const LayerWeights& from, CpuLayerWeights& to);
   const float* vector(const GgufTensor* from);
   bool try_repack(ggml_tensor* tensor, const std::byte* data);
+  bool try_panels(std::initializer_list<const GgufTensor*> parts, ggml_tensor* tensor,
+                  std::byte* to);
 
   NumericProfile profile_ = NumericProfile::kFast;
   ggml_context* context_ = nullptr;
   HugeBuffer memory_;
   std::size_t used_ = 0;
   std::vector<ggml_backend_buffer*> repack_buffers_;
+  std::unordered_map<const ggml_tensor*, q4_1::PackedMatrix> packed_;
 };
 
 }  // namespace fieldprint

@@ -25,20 +25,6 @@ StepGraph::StepGraph(CpuContext& context, NumericProfile profile, std::int32_t t
 
 StepGraph::~StepGraph() { ggml_free(ggml_); }
 
-// out = weight * x. In the invariant profile each token is a product of its own
-// (a batch of one-column matrices): ggml then uses the same dot product for every
-// batch size instead of tiles that sum in another order.
-ggml_tensor* StepGraph::product(ggml_tensor* weight, ggml_tensor* x, float* out) {
-  const std::int64_t rows = x->ne[1];
-  if (profile_ == NumericProfile::kInvariant && rows > 1) {
-    x = ggml_reshape_3d(ggml_, x, x->ne[0], 1, rows);
-  }
-  ggml_tensor* y = ggml_mul_mat(ggml_, weight, x);
-  y->data = out;
-  if (y->ne[1] != rows) y = ggml_reshape_2d(ggml_, y, y->ne[0], rows);
-  return y;
-}
-
 template <typename Op>
 ggml_tensor* StepGraph::custom(void (*fun)(ggml_tensor*, int, int, void*), Op op,
                                ggml_tensor* after, float* data, std::int64_t width,
@@ -49,6 +35,27 @@ ggml_tensor* StepGraph::custom(void (*fun)(ggml_tensor*, int, int, void*), Op op
                                      GGML_N_TASKS_MAX, kept.get());
   node->data = data;
   return node;
+}
+
+// out = weight * x. In the invariant profile each token is a product of its own
+// (a batch of one-column matrices): ggml then uses the same dot product for every
+// batch size instead of tiles that sum in another order.
+ggml_tensor* StepGraph::product(ggml_tensor* weight, ggml_tensor* x, float* out) {
+  const std::int64_t rows = x->ne[1];
+  if (const q4_1::PackedMatrix* packed = context_.weights->packed(weight)) {
+    const auto* values = static_cast<const float*>(x->data);
+    ggml_tensor* quantised = custom(quantise_op, QuantiseOp{&context_, values, x->ne[0], rows}, x,
+                                    context_.act.quantised.scale, 1, 1);
+    return custom(packed_product_op, PackedProductOp{&context_, packed, rows, out}, quantised, out,
+                  packed->rows, rows);
+  }
+  if (profile_ == NumericProfile::kInvariant && rows > 1) {
+    x = ggml_reshape_3d(ggml_, x, x->ne[0], 1, rows);
+  }
+  ggml_tensor* y = ggml_mul_mat(ggml_, weight, x);
+  y->data = out;
+  if (y->ne[1] != rows) y = ggml_reshape_2d(ggml_, y, y->ne[0], rows);
+  return y;
 }
 
 ggml_tensor* StepGraph::embed(const std::int32_t* ids) {
