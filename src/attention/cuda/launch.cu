@@ -7,6 +7,7 @@
 #include "attention/cuda/capi.h"
 #include "attention/cuda/check.h"
 #include "attention/cuda/kernels/decode.cuh"
+#include "attention/cuda/kernels/merge.cuh"
 #include "attention/cuda/kernels/planner.cuh"
 #include "attention/cuda/kernels/stream.cuh"
 #include "attention/cuda/workspace.h"
@@ -144,6 +145,30 @@ void launch_attend(const fp_attn_pool& pool, const DecodeArgs& args, cudaStream_
   }
 }
 
+// Starts while the decode kernel drains; waits for its results on the device.
+template <int kDim, int kCols>
+cudaError_t launch_merge(const DecodeArgs& args, cudaStream_t stream) {
+  cudaLaunchAttribute overlap{};
+  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  overlap.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(args.shape.kv_heads * kMergeHalves),
+                        static_cast<unsigned>(args.table.batch));
+  config.blockDim = dim3(kMergeWarps * 32);
+  config.stream = stream;
+  config.attrs = &overlap;
+  config.numAttrs = 1;
+  return cudaLaunchKernelEx(&config, merge_kernel<kDim, kCols>, args);
+}
+
+cudaError_t launch_merge(int head_dim, const DecodeArgs& args, cudaStream_t stream) {
+  const bool narrow = args.shape.columns == 4;
+  if (head_dim == 64) {
+    return narrow ? launch_merge<64, 4>(args, stream) : launch_merge<64, 8>(args, stream);
+  }
+  return narrow ? launch_merge<128, 4>(args, stream) : launch_merge<128, 8>(args, stream);
+}
+
 PlanView plan_view(const fp_attn_shape& shape, const fp_attn_workspace& workspace) {
   PlanView view = cut_workspace(shape, workspace.limits, workspace.data).view;
   view.opening_count = 2 * decode_grid();
@@ -217,6 +242,9 @@ fp_attn_status fp_attn_decode(const fp_attn_pool* pool, const fp_attn_tables* ta
   decode.lse_joint = args->lse_joint;
   decode.mass = args->mass;
   launch_attend(*pool, decode, stream);
+  status = launched();
+  if (status != FP_ATTN_OK) return status;
+  if (launch_merge(pool->shape.head_dim, decode, stream) == cudaSuccess) return FP_ATTN_OK;
   return launched();
 }
 

@@ -55,8 +55,6 @@ WorkspaceLayout cut_workspace(const fp_attn_shape& shape, const fp_attn_limits& 
   layout.view.anchor_list = cutter.take<AnchorItem>(batch * kMaxAnchorChunks);
   layout.view.openings = cutter.take<OpeningItem>(kMaxOpenings);
   const auto heads = static_cast<std::size_t>(shape.kv_heads);
-  layout.view.root_arrivals = cutter.take<std::int32_t>(batch * heads);
-  layout.view.group_arrivals = cutter.take<std::int32_t>(partials * heads);
   layout.view.partial_stats = cutter.take<float>(partials * heads * kStatRows * columns);
   layout.view.partial_o =
       cutter.take<float>(partials * heads * static_cast<std::size_t>(shape.head_dim) * columns);

@@ -1,6 +1,6 @@
 // Decode attention: one query token per sequence over paged KV, with anchor rows as
-// work items of the same launch. Persistent CTAs draw items; each item writes partials;
-// who delivers a sequence's last one merges them in ascending order (merge.cuh).
+// work items of the same launch. Persistent CTAs draw items; each item writes partials,
+// which merge.cuh merges in ascending order.
 //
 // Every computing warp has its own ring of slabs in shared memory, filled by the copy
 // engine and drained by the same warp, and hands its chunk of a leaf to the delivering
@@ -40,16 +40,18 @@ struct ComputingWarp {
 
   __device__ __forceinline__ static void barrier() { named_barrier(1, kComputeThreads); }
 
-  // Waits until the delivering warp has taken the item before this one.
+  __device__ __forceinline__ int chunk_slot() const { return items % Shared::kChunkSlots; }
+
+  // Waits until the delivering warp has taken the item that used this one's place.
   __device__ __forceinline__ void wait_taken() {
-    mbarrier_wait(smem_address(&shared.taken), (items & 1) ^ 1);
+    mbarrier_wait(smem_address(&shared.taken[chunk_slot()]), (items / Shared::kChunkSlots & 1) ^ 1);
   }
 
-  // All of this warp's writes of the current item are done, and the one before is taken.
+  // All of this warp's writes of the current item are done, after wait_taken().
   __device__ __forceinline__ void deliver(WorkKind kind) {
-    if (threadIdx.x == 0) shared.delivery = Delivery{item, kind, kv_head};
+    if (threadIdx.x == 0) shared.delivery[chunk_slot()] = Delivery{item, kind, kv_head};
     __syncwarp();
-    if (lane == 0) mbarrier_arrive(smem_address(&shared.delivered));
+    if (lane == 0) mbarrier_arrive(smem_address(&shared.delivered[chunk_slot()]));
   }
 
   // Stage of the oldest slab not yet waited for, once it has arrived.
@@ -102,7 +104,7 @@ struct ComputingWarp {
 
   // Writes this warp's chunk of the leaf where the delivering warp finds it.
   __device__ __forceinline__ void share_chunk(const TileState<kDim>& state, const ClassSums& sums) {
-    auto& chunk = shared.chunks[warp];
+    auto& chunk = shared.chunks[chunk_slot()][warp];
     const int g = lane >> 2;
     const int t = lane & 3;
     if (2 * t < kCols) {
@@ -287,6 +289,8 @@ __global__ void __launch_bounds__(kDecodeThreads, 2)
     prefetch_map(&k_map);
     prefetch_map(&v_map);
   }
+  // The merge kernel may take its place early; it waits for this grid's results.
+  launch_dependents();
   shared.initialise(static_cast<int>(threadIdx.x));
   __syncthreads();
   if (threadIdx.x < kComputeThreads) {

@@ -1,8 +1,7 @@
 // What the warps of a decode CTA share, and the warp that delivers finished items:
-// it merges a leaf's chunks into a partial, and partials into outputs (merge.cuh).
+// it merges a leaf's chunks into a partial. merge.cuh merges partials into outputs.
 #pragma once
 
-#include "attention/cuda/kernels/merge.cuh"
 #include "attention/cuda/kernels/tile.cuh"
 #include "attention/cuda/kernels/work.cuh"
 
@@ -10,7 +9,7 @@ namespace fieldprint::cuda {
 
 enum class DecodeMode { kAttend, kReadOnly };  // kReadOnly: loads and nothing else
 
-// Four warps compute. A fifth delivers their partials and merges; a sixth finds work and
+// Four warps compute. A fifth merges and writes what they found; a sixth finds work and
 // loads it. So no memory round trip but the wait for its slabs stalls a computing warp.
 inline constexpr int kComputeThreads = kWarps * 32;
 inline constexpr int kDecodeThreads = kComputeThreads + 64;
@@ -44,6 +43,8 @@ template <int kDim, int kCols>
 struct DecodeShared {
   // Slabs in flight per warp: 96 KiB per CTA, or 64 where chunks are wider.
   static constexpr int kStages = (kCols == 4 ? 384 : 256) / kDim;
+  // Finished items that may wait for the delivering warp.
+  static constexpr int kChunkSlots = 1;
   // What a warp found in its chunk of a leaf.
   struct Chunk {
     float o[kDim][kCols];
@@ -51,16 +52,16 @@ struct DecodeShared {
     float m[kCols];
   };
   alignas(1024) unsigned char slabs[kWarps][kStages][2 * kSlabBytes<kDim>];
-  Chunk chunks[kWarps];
+  Chunk chunks[kChunkSlots][kWarps];
   ClassSums sums[kWarps];
   ItemSlot<kDim, kCols> items[kItemSlots];
-  Delivery delivery;
+  Delivery delivery[kChunkSlots];
   std::uint64_t full[kWarps][kStages];   // the copy engine
   std::uint64_t empty[kWarps][kStages];  // one arrival by the computing warp
   std::uint64_t item_full[kItemSlots];   // one arrival by the loading warp
   std::uint64_t item_empty[kItemSlots];  // four arrivals
-  std::uint64_t delivered;               // four arrivals per item, one per computing warp
-  std::uint64_t taken;                   // one arrival per item by the delivering warp
+  std::uint64_t delivered[kChunkSlots];  // four arrivals, one per computing warp
+  std::uint64_t taken[kChunkSlots];      // one arrival by the delivering warp
   std::uint32_t anchor_slab[kChunkSlabs];
 
   __device__ __forceinline__ void initialise(int thread) {
@@ -72,9 +73,9 @@ struct DecodeShared {
       mbarrier_init(smem_address(&item_full[thread]), 1);
       mbarrier_init(smem_address(&item_empty[thread]), kWarps);
     }
-    if (thread == 0) {
-      mbarrier_init(smem_address(&delivered), kWarps);
-      mbarrier_init(smem_address(&taken), 1);
+    if (thread < kChunkSlots) {
+      mbarrier_init(smem_address(&delivered[thread]), kWarps);
+      mbarrier_init(smem_address(&taken[thread]), 1);
     }
     fence_mbarrier_init();
   }
@@ -85,71 +86,68 @@ static_assert(sizeof(DecodeShared<128, 8>) <= 113 * 1024, "two CTAs per multipro
 // The fifth warp.
 template <int kDim, int kCols>
 struct DeliveringWarp {
+  using Shared = DecodeShared<kDim, kCols>;
+  using Chunks = typename Shared::Chunk[kWarps];
   const DecodeArgs& args;
-  DecodeShared<kDim, kCols>& shared;
+  Shared& shared;
   int lane = threadIdx.x & 31;
 
+  static constexpr int kQuadsPerLane = kDim * kCols / 4 / 32;
+
   // Merges the four chunks of a leaf, in order, into its partial in global memory.
-  __device__ __forceinline__ void merge_chunks(const Merger<kDim, kCols>& merger, int partial) {
+  __device__ __forceinline__ void merge_chunks(std::size_t partial, const Chunks& chunks) {
     float factor[kWarps][4];
-    const int column = merger.quad_column();
+    const int column = kCols == 4 ? 0 : (lane & 1) * 4;  // first of this lane's four
 #pragma unroll
     for (int c = 0; c < 4; ++c) {
-      float top = shared.chunks[0].m[column + c];
+      float top = chunks[0].m[column + c];
 #pragma unroll
-      for (int w = 1; w < kWarps; ++w) top = fmaxf(top, shared.chunks[w].m[column + c]);
+      for (int w = 1; w < kWarps; ++w) top = fmaxf(top, chunks[w].m[column + c]);
 #pragma unroll
-      for (int w = 0; w < kWarps; ++w) {
-        factor[w][c] = exp2_fast(shared.chunks[w].m[column + c] - top);
-      }
+      for (int w = 0; w < kWarps; ++w) factor[w][c] = exp2_fast(chunks[w].m[column + c] - top);
     }
+    auto* o = reinterpret_cast<float4*>(args.plan.partial_o + partial * kDim * kCols);
 #pragma unroll
-    for (int v = 0; v < Merger<kDim, kCols>::kQuadsPerLane; ++v) {
+    for (int v = 0; v < kQuadsPerLane; ++v) {
       const int quad = lane + v * 32;
       float4 sum = {0.0F, 0.0F, 0.0F, 0.0F};
 #pragma unroll
       for (int w = 0; w < kWarps; ++w) {
-        const float4 part = reinterpret_cast<const float4*>(&shared.chunks[w].o[0][0])[quad];
+        const float4 part = reinterpret_cast<const float4*>(&chunks[w].o[0][0])[quad];
         sum.x += part.x * factor[w][0];
         sum.y += part.y * factor[w][1];
         sum.z += part.z * factor[w][2];
         sum.w += part.w * factor[w][3];
       }
-      merger.quads(partial)[quad] = sum;
+      o[quad] = sum;
     }
-    float* stats = merger.stats(partial);
+    float* stats = args.plan.partial_stats + partial * kStatRows * kCols;
     for (int i = lane; i < kStatRows * kCols; i += 32) {
       const int row = i / kCols;
       const int of = i % kCols;
-      float top = shared.chunks[0].m[of];
-      for (int w = 1; w < kWarps; ++w) top = fmaxf(top, shared.chunks[w].m[of]);
+      float top = chunks[0].m[of];
+      for (int w = 1; w < kWarps; ++w) top = fmaxf(top, chunks[w].m[of]);
       float l = 0.0F;
       for (int w = 0; w < kWarps && row > 0; ++w) {
-        l += shared.chunks[w].l[row - 1][of] * exp2_fast(shared.chunks[w].m[of] - top);
+        l += chunks[w].l[row - 1][of] * exp2_fast(chunks[w].m[of] - top);
       }
       stats[i] = row == 0 ? top : l;
     }
   }
 
-  // Takes finished items until one of kind kNone.
+  // Takes finished items until one of kind kNone. An anchor's are already in place.
   __device__ __forceinline__ void run(DecodeMode mode) {
     for (int count = 0;; ++count) {
-      mbarrier_wait(smem_address(&shared.delivered), count & 1);
-      const Delivery delivery = shared.delivery;
-      SequenceInfo info{};
-      if (delivery.kind == WorkKind::kLeaf) info = sequence_info(args.plan, delivery.item.x);
+      const int slot = count % Shared::kChunkSlots;
+      mbarrier_wait(smem_address(&shared.delivered[slot]), count / Shared::kChunkSlots & 1);
+      const Delivery delivery = shared.delivery[slot];
       if (delivery.kind == WorkKind::kLeaf && mode == DecodeMode::kAttend) {
-        merge_chunks({args, delivery.item.x, delivery.kv_head}, delivery.item.w);
+        const auto partial = static_cast<std::size_t>(delivery.item.w) * args.shape.kv_heads;
+        merge_chunks(partial + delivery.kv_head, shared.chunks[slot]);
       }
       __syncwarp();
-      if (lane == 0) mbarrier_arrive(smem_address(&shared.taken));
+      if (lane == 0) mbarrier_arrive(smem_address(&shared.taken[slot]));
       if (delivery.kind == WorkKind::kNone) return;
-      if (mode == DecodeMode::kReadOnly) continue;
-      if (delivery.kind == WorkKind::kLeaf) {
-        deliver_leaf<kDim, kCols>(args, delivery.item, delivery.kv_head, info);
-      } else {
-        deliver_anchor<kDim, kCols>(args, delivery.item, delivery.kv_head);
-      }
     }
   }
 };

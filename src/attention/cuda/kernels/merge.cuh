@@ -1,9 +1,9 @@
-// Merging partials, inside the decode launch: whoever delivers the last partial that a
-// merge needs performs it. One warp per (sequence, KV head).
+// Merges the partials of a sequence into outputs: the second kernel of a decode launch.
 //
-// The tree depends on the sequence alone: 16 leaves to a group where a sequence has more,
-// then one last merge of anchor chunks, then leaves or groups, in ascending order. The
-// last merge is where the anchor modes differ, and nowhere else. Natural logarithms:
+// A CTA works one (sequence, KV head, half of head_dim): its first warp takes the anchor's
+// chunks, the others equal runs of leaves, and their sums are merged in ascending order.
+// The split depends on the sequence alone. This is where the anchor modes differ, and
+// nowhere else. Natural logarithms:
 //   L_a, L_c  log-sum-exps of the anchor rows and of the context rows
 //   w         weight of the anchor side: joint sigmoid(L_a - L_c), gated gamma,
 //             floored sigmoid(L_a - L_c + clamp(logit(psi) - (L_a - L_c), 0, ln 5));
@@ -51,12 +51,8 @@ __device__ __forceinline__ float natural_lse(float m, float total) {
   return total > 0.0F ? (m + __log2f(total)) * kLn2 : -INFINITY;
 }
 
-// `count` partials from `first` on, every `stride`-th.
-struct PartialRange {
-  int first;
-  int count;
-  int stride;
-};
+inline constexpr int kMergeWarps = 8;
+inline constexpr int kMergeHalves = 2;
 
 // How a sequence's anchor weighs; fetched early, because it takes two dependent loads.
 struct AnchorPolicy {
@@ -83,66 +79,71 @@ struct AnchorPolicy {
   }
 };
 
-// One (sequence, KV head) as a warp sees it: four columns at a time per lane.
+// What one warp found in its partials, for columns 4 at a time per lane.
 template <int kDim, int kCols>
-struct Merger {
-  static constexpr int kQuads = kDim * kCols / 4;
-  static constexpr int kQuadsPerLane = kQuads / 32;
-  // Outputs in flight per lane: 16 quads, or 8 where registers are short.
-  static constexpr int kUnroll = (kCols == 4 ? 16 : 8) / kQuadsPerLane;
+struct MergeSums {
+  static constexpr int kQuads = kDim / kMergeHalves * kCols / 4;
+  static constexpr int kQuadsPerLane = (kQuads + 31) / 32;
+  float4 o[kQuadsPerLane];
+  float m[4];
+};
+
+template <int kDim, int kCols>
+struct MergeShared {
+  float4 o[kMergeWarps][MergeSums<kDim, kCols>::kQuads];
+  float m[kMergeWarps][kCols];
+  StatSums stats[kMergeWarps][kCols];
+};
+
+template <int kDim, int kCols>
+struct MergeCta {
+  using Sums = MergeSums<kDim, kCols>;
+  static constexpr int kQuads = Sums::kQuads;
+  static constexpr int kQuadsPerLane = Sums::kQuadsPerLane;
+  static constexpr int kStep = 32 / kCols;  // partials whose statistics a warp loads at once
 
   const DecodeArgs& args;
+  MergeShared<kDim, kCols>& shared;
   int sequence;
   int kv_head;
+  int half;
   int lane = threadIdx.x & 31;
+  int warp = threadIdx.x >> 5;
 
   __device__ __forceinline__ std::size_t index(int partial) const {
     return static_cast<std::size_t>(partial) * args.shape.kv_heads + kv_head;
   }
-  __device__ __forceinline__ float* stats(int partial) const {
+  __device__ __forceinline__ const float* stats(int partial) const {
     return args.plan.partial_stats + index(partial) * (kStatRows * kCols);
-  }
-  __device__ __forceinline__ float4* quads(int partial) const {
-    return reinterpret_cast<float4*>(args.plan.partial_o) + index(partial) * kQuads;
   }
   // First of the four columns this lane holds of an output quad.
   __device__ __forceinline__ int quad_column() const { return kCols == 4 ? 0 : (lane & 1) * 4; }
 
-  // Partials that a warp's lanes cover at once: lane / kCols counts partials.
-  static constexpr int kStep = 32 / kCols;
-
-  // Statistics of the range's i-th partial for column lane % kCols; empty past the end.
-  __device__ __forceinline__ StatSums load_stats(const PartialRange& range, int i) const {
+  // Statistics of column lane % kCols over partials [first, last); all its lanes agree.
+  __device__ __forceinline__ StatSums sum_stats(int first, int last) const {
     StatSums sums;
-    if (i >= range.count) return sums;
-    const float* from = stats(range.first + i * range.stride) + lane % kCols;
-    sums.m = __ldcg(from);
+    for (int i = first + lane / kCols; i < last; i += kStep) {
+      const float* from = stats(i) + lane % kCols;
+      StatSums partial;
+      partial.m = from[0];
 #pragma unroll
-    for (int c = 0; c < kClasses; ++c) sums.l[c] = __ldcg(from + (1 + c) * kCols);
+      for (int c = 0; c < kClasses; ++c) partial.l[c] = from[(1 + c) * kCols];
+      sums.add(partial);
+    }
+    for (int step = kCols; step < 32; step *= 2) sums.add_lane(step);
     return sums;
   }
 
-  // Completes sums whose first partials (up to 2 kStep) this lane has already added.
-  __device__ __forceinline__ void complete_stats(StatSums& sums, const PartialRange& range) const {
-    for (int i = 2 * kStep + lane / kCols; i < range.count; i += kStep) {
-      sums.add(load_stats(range, i));
-    }
-    for (int step = kCols; step < 32; step *= 2) sums.add_lane(step);
-  }
-
-  // Outputs of a range, relative to the largest reference exponent of each column.
-  struct Outputs {
-    float4 o[kQuadsPerLane];
-    float m[4];
-  };
-  __device__ __forceinline__ Outputs sum_outputs(const PartialRange& range) const {
-    Outputs sum = {};
+  // Outputs of partials [first, last), relative to each column's largest exponent.
+  __device__ __forceinline__ Sums sum_outputs(int first, int last) const {
+    Sums sum = {};
 #pragma unroll
     for (float& m : sum.m) m = kNoReference;
-#pragma unroll kUnroll
-    for (int i = 0; i < range.count; ++i) {
-      const int partial = range.first + i * range.stride;
-      const float4 m4 = __ldcg(reinterpret_cast<const float4*>(stats(partial) + quad_column()));
+#pragma unroll(8 / kQuadsPerLane)
+    for (int i = first; i < last; ++i) {
+      const float4 m4 = *reinterpret_cast<const float4*>(stats(i) + quad_column());
+      const auto* o = reinterpret_cast<const float4*>(args.plan.partial_o) +
+                      (index(i) * kMergeHalves + half) * kQuads;
       const float m[4] = {m4.x, m4.y, m4.z, m4.w};
       float old[4];
       float fresh[4];
@@ -155,7 +156,8 @@ struct Merger {
       }
 #pragma unroll
       for (int v = 0; v < kQuadsPerLane; ++v) {
-        const float4 part = __ldcg(quads(partial) + lane + v * 32);
+        const int quad = min(lane + v * 32, kQuads - 1);
+        const float4 part = o[quad];
         sum.o[v].x = sum.o[v].x * old[0] + part.x * fresh[0];
         sum.o[v].y = sum.o[v].y * old[1] + part.y * fresh[1];
         sum.o[v].z = sum.o[v].z * old[2] + part.z * fresh[2];
@@ -165,46 +167,33 @@ struct Merger {
     return sum;
   }
 
-  // Merges a group of leaves into the place of its first one.
-  __device__ __forceinline__ void merge_group(const PartialRange& range) const {
-    StatSums sums = load_stats(range, lane / kCols);
-    sums.add(load_stats(range, lane / kCols + kStep));
-    const Outputs outputs = sum_outputs(range);
-    complete_stats(sums, range);
-    __syncwarp();  // every lane has read what is overwritten now
-    if (lane < kCols) {
-      float* to = stats(range.first) + lane;
-      to[0] = sums.m;
+  // Everything of this warp's partials to shared memory.
+  __device__ __forceinline__ void gather(const SequenceInfo& info) {
+    const int anchors = info.anchor_partials;
+    const int leaves = info.partials - anchors;
+    const int share = (leaves + kMergeWarps - 2) / (kMergeWarps - 1);
+    const int start = info.base + anchors;
+    const int first = warp == 0 ? info.base : start + min((warp - 1) * share, leaves);
+    const int last = warp == 0 ? start : start + min(warp * share, leaves);
+    const Sums outputs = sum_outputs(first, last);
+    const StatSums sums = sum_stats(first, last);
 #pragma unroll
-      for (int c = 0; c < kClasses; ++c) to[(1 + c) * kCols] = sums.l[c];
+    for (int v = 0; v < kQuadsPerLane; ++v) {
+      if (lane + v * 32 < kQuads) shared.o[warp][lane + v * 32] = outputs.o[v];
     }
-#pragma unroll
-    for (int v = 0; v < kQuadsPerLane; ++v) quads(range.first)[lane + v * 32] = outputs.o[v];
+    if (lane < kCols) {
+      shared.stats[warp][lane] = sums;
+      shared.m[warp][lane] = sums.m;
+    }
   }
 
-  // The sequence's last merge: writes this slice of the outputs.
-  __device__ __forceinline__ void merge_all(const SequenceInfo& info) const {
+  // Adds the warps' sums of one column and decides its weights; thread = column.
+  __device__ __forceinline__ void weigh(const AnchorPolicy& policy, float (&weight)[kMergeWarps]) {
     const int column = lane % kCols;
-    const int group = args.shape.group;
-    const int head = kv_head * group + (column < group ? column : 0);
-    const AnchorPolicy policy(args, info.anchor, head);
-    const bool failed = __ldcg(&args.plan.header->status) != 0;
-    const PartialRange anchors{info.base, info.anchor_partials, 1};
-    const int leaves = info.partials - info.anchor_partials;
-    const bool grouped = leaves > kGroupLeaves;
-    const PartialRange context{info.base + info.anchor_partials,
-                               grouped ? (leaves + kGroupLeaves - 1) / kGroupLeaves : leaves,
-                               grouped ? kGroupLeaves : 1};
-    // All loads first: statistics and outputs do not wait for each other.
-    static_assert(kMaxAnchorChunks <= kStep);
-    StatSums a = load_stats(anchors, lane / kCols);
-    StatSums c = load_stats(context, lane / kCols);
-    const StatSums more = load_stats(context, lane / kCols + kStep);
-    const Outputs oa = sum_outputs(anchors);
-    const Outputs oc = sum_outputs(context);
-    c.add(more);
-    complete_stats(a, anchors);
-    complete_stats(c, context);
+    const StatSums a = shared.stats[0][column];
+    StatSums c = shared.stats[1][column];
+    for (int w = 2; w < kMergeWarps; ++w) c.add(shared.stats[w][column]);
+    const bool failed = args.plan.header->status != 0;
     const float total_a = a.total();
     const float total_c = c.total();
     const float lse_a = failed ? NAN : natural_lse(a.m, total_a);
@@ -212,11 +201,13 @@ struct Merger {
     const float share = policy.weight(lse_c, lse_a);
     const float wa = failed ? NAN : total_a > 0.0F ? share / total_a : 0.0F;
     const float wc = failed ? NAN : total_c > 0.0F ? (1.0F - share) / total_c : 0.0F;
-    if (lane < group) {
-      write_lse(lse_a, lse_c, head);
-      if (args.mass != nullptr) write_mass(a, c, wa, wc, head);
-    }
-    write_outputs(oa, oc, wa, wc, failed);
+    weight[0] = wa;
+#pragma unroll
+    for (int w = 1; w < kMergeWarps; ++w) weight[w] = wc * exp2_fast(shared.m[w][column] - c.m);
+    if (half != 0 || warp != 0 || lane >= args.shape.group) return;
+    const int head = kv_head * args.shape.group + column;
+    write_lse(lse_a, lse_c, head);
+    if (args.mass != nullptr) write_mass(a, c, wa, wc, head);
   }
 
   __device__ __forceinline__ void write_mass(const StatSums& a, const StatSums& c, float wa,
@@ -237,110 +228,50 @@ struct Merger {
     args.lse_joint[at] = top == -INFINITY ? top : top + log1pf(__expf(low - top));
   }
 
-  __device__ __forceinline__ void write_outputs(const Outputs& oa, const Outputs& oc, float wa,
-                                                float wc, bool failed) const {
+  // One output element per thread and step: neighbours differ in head_dim.
+  __device__ __forceinline__ void write_outputs(const float (&weight)[kMergeWarps]) const {
+    constexpr int kDims = kDim / kMergeHalves;
     auto* out = static_cast<__nv_bfloat16*>(args.o);
-    float anchor_weight[4];
-    float context_weight[4];
+    for (int i = threadIdx.x; i < kDims * args.shape.group; i += kMergeWarps * 32) {
+      // A warp works one column: kDims is a multiple of 32.
+      const int column = i / kDims;
+      const int d = i % kDims;
+      float value = 0.0F;
 #pragma unroll
-    for (int c = 0; c < 4; ++c) {
-      anchor_weight[c] = __shfl_sync(~0U, wa, quad_column() + c);
-      context_weight[c] = __shfl_sync(~0U, wc, quad_column() + c);
-    }
-#pragma unroll
-    for (int c = 0; c < 4; ++c) {
-      const int column = quad_column() + c;
-      if (column >= args.shape.group) continue;
+      for (int w = 0; w < kMergeWarps; ++w) {
+        const float* o = reinterpret_cast<const float*>(shared.o[w]);
+        value += o[d * kCols + column] * __shfl_sync(~0U, weight[w], column);
+      }
       const std::size_t head = static_cast<std::size_t>(sequence) * args.shape.q_heads +
                                kv_head * args.shape.group + column;
-#pragma unroll
-      for (int v = 0; v < kQuadsPerLane; ++v) {
-        const int d = (lane + v * 32) * 4 / kCols;
-        const float* from_a = &oa.o[v].x;
-        const float* from_c = &oc.o[v].x;
-        const float value = from_a[c] * anchor_weight[c] + from_c[c] * context_weight[c];
-        out[head * kDim + d] = __float2bfloat16(failed ? NAN : value);
-      }
+      out[head * kDim + half * kDims + d] = __float2bfloat16(value);
     }
   }
 };
-
-// Counts an arrival, by one lane after the warp's writes. True for the last one, which
-// then sees everything the others wrote before they arrived.
-__device__ __forceinline__ bool arrive(std::int32_t* counter, int expected) {
-  const bool last = atomic_add_release(counter, 1) + 1 == expected;
-  if (!last) return false;
-  fence_acquire();
-  *counter = 0;
-  return true;
-}
-
-__device__ __forceinline__ int expected_arrivals(const SequenceInfo& info) {
-  const int leaves = info.partials - info.anchor_partials;
-  const int groups = (leaves + kGroupLeaves - 1) / kGroupLeaves;
-  return info.anchor_partials + (leaves > kGroupLeaves ? groups : leaves);
-}
 
 __device__ __forceinline__ SequenceInfo sequence_info(const PlanView& plan, int sequence) {
   const int4 raw = __ldg(reinterpret_cast<const int4*>(plan.sequences + sequence));
   return {raw.x, raw.y, raw.z, raw.w};
 }
 
+// Grid: (KV heads x halves, sequences).
 template <int kDim, int kCols>
-__device__ __noinline__ void merge_sequence(const DecodeArgs& args, int sequence, int kv_head) {
-  const Merger<kDim, kCols> merger{args, sequence, kv_head};
-  merger.merge_all(sequence_info(args.plan, sequence));
-}
-
-template <int kDim, int kCols>
-__device__ __forceinline__ void merge_leaves(const DecodeArgs& args, int kv_head,
-                                             PartialRange range) {
-  const Merger<kDim, kCols> merger{args, 0, kv_head};
-  merger.merge_group(range);
-}
-
-// Called by one warp when a LeafItem's partial is written.
-template <int kDim, int kCols>
-__device__ __forceinline__ void deliver_leaf(const DecodeArgs& args, const int4& item, int kv_head,
-                                             const SequenceInfo& info) {
-  const int lane = threadIdx.x & 31;
-  const int sequence = item.x;
-  const Merger<kDim, kCols> merger{args, sequence, kv_head};
-  const int first = info.base + info.anchor_partials;
-  const int leaves = info.partials - info.anchor_partials;
-  bool last = false;
-  if (leaves > kGroupLeaves) {
-    const int start = (item.w - first) / kGroupLeaves * kGroupLeaves;
-    const PartialRange range{first + start, min(kGroupLeaves, leaves - start), 1};
-    if (lane == 0) last = arrive(args.plan.group_arrivals + merger.index(range.first), range.count);
-    if (!__any_sync(~0U, last)) return;
-    merge_leaves<kDim, kCols>(args, kv_head, range);
-    __syncwarp();
-  }
-  last = false;
-  std::int32_t* root = args.plan.root_arrivals + sequence * args.shape.kv_heads + kv_head;
-  if (lane == 0) last = arrive(root, expected_arrivals(info));
-  if (__any_sync(~0U, last)) merge_sequence<kDim, kCols>(args, sequence, kv_head);
-}
-
-// Called by one warp when all partials of an AnchorItem are written. Lanes speak of
-// sequences.
-template <int kDim, int kCols>
-__device__ __forceinline__ void deliver_anchor(const DecodeArgs& args, const int4& item,
-                                               int kv_head) {
-  static_assert(kAnchorColumnGroups * kColumns <= 32);
-  const int lane = threadIdx.x & 31;
-  bool last = false;
-  int sequence = 0;
-  if (lane < item.w) {
-    sequence = __ldg(&args.plan.members[item.z + lane].sequence);
-    last = arrive(args.plan.root_arrivals + sequence * args.shape.kv_heads + kv_head,
-                  expected_arrivals(sequence_info(args.plan, sequence)));
-  }
-  for (std::uint32_t left = __ballot_sync(~0U, last); left != 0; left &= left - 1) {
-    const int from = __ffs(left) - 1;
-    merge_sequence<kDim, kCols>(args, __shfl_sync(~0U, sequence, from), kv_head);
-  }
+__global__ void __launch_bounds__(kMergeWarps * 32)
+    merge_kernel(const __grid_constant__ DecodeArgs args) {
+  __shared__ MergeShared<kDim, kCols> shared;
+  MergeCta<kDim, kCols> cta{args, shared, static_cast<int>(blockIdx.y),
+                            static_cast<int>(blockIdx.x) / kMergeHalves,
+                            static_cast<int>(blockIdx.x) % kMergeHalves};
+  // Tables and plan are older than the kernel before, so they are read without waiting.
+  const SequenceInfo info = sequence_info(args.plan, cta.sequence);
+  const int column = min(cta.lane % kCols, args.shape.group - 1);
+  const AnchorPolicy policy(args, info.anchor, cta.kv_head * args.shape.group + column);
+  wait_for_previous_kernel();
+  cta.gather(info);
+  __syncthreads();
+  float weight[kMergeWarps];
+  cta.weigh(policy, weight);
+  cta.write_outputs(weight);
 }
 
 }  // namespace fieldprint::cuda

@@ -7,7 +7,6 @@
 //            its partial result never depends on other leaves or sequences
 //   partial  unnormalised output O, reference exponent m (log2), sums l per class, of the
 //            rows of a leaf or of an anchor's chunk
-//   group    16 leaves of a long sequence, merged first
 //   column   one (sequence, query head) pair; 8 columns share a matrix instruction
 #pragma once
 
@@ -43,8 +42,6 @@ enum PlanStatusBits : std::uint32_t {
   kPlanBadPageId = 8,     // a page id outside the pool
 };
 
-// Leaves whose partials are merged into one before the sequence's last merge.
-inline constexpr int kGroupLeaves = 16;
 // Rows of a partial's statistics: reference exponent m, then the sum of each class.
 inline constexpr int kStatRows = 1 + kClasses;
 
@@ -105,11 +102,8 @@ struct PlanView {
   LeafItem* leaf_list;
   AnchorItem* anchor_list;
   OpeningItem* openings;  // [opening_count], by ticket
-  // Arrivals at merges, back to 0 after each launch.
-  std::int32_t* root_arrivals;   // [batch][kv_head]
-  std::int32_t* group_arrivals;  // [partial of a group's first leaf][kv_head]
-  float* partial_stats;          // [partial][kv_head][kStatRows][columns]
-  float* partial_o;              // [partial][kv_head][head_dim][columns]
+  float* partial_stats;   // [partial][kv_head][kStatRows][columns]
+  float* partial_o;       // [partial][kv_head][head_dim][columns]
   std::int32_t max_leaves;
   std::int32_t opening_count;
 };

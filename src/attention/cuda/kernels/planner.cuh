@@ -149,9 +149,6 @@ __device__ __forceinline__ void plan_leaves(const PlannerArgs& args, const Plann
     const int partial = shared.base[sequence] + leaf;
     args.plan.leaf_list[e] =
         LeafItem{sequence, first, left < pages_per_leaf ? left : pages_per_leaf, partial};
-    if (leaf % kGroupLeaves != 0) continue;
-    const int heads = args.shape.kv_heads;
-    for (int i = 0; i < heads; ++i) args.plan.group_arrivals[partial * heads + i] = 0;
   }
 }
 
@@ -208,8 +205,6 @@ __global__ void __launch_bounds__(kPlannerThreads) plan_kernel(const PlannerArgs
   if (exists) {
     args.plan.sequences[i] = SequenceInfo{base, planned.anchor_chunks, parts, planned.anchor};
   }
-  const int counters = args.table.batch * args.shape.kv_heads;
-  for (int c = i; c < counters; c += kPlannerThreads) args.plan.root_arrivals[c] = 0;
   const int anchor_items = plan_anchors(args, shared, planned);
   const int full_total = shared.full[kPlannerThreads - 1];
   const int tail_total = shared.tail[kPlannerThreads - 1];

@@ -99,18 +99,15 @@ __device__ __forceinline__ void mma_16x8x16(float (&c)[4], const std::uint32_t (
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-// Adds to a counter in global memory; what the warp wrote before is visible to whoever
-// reads the sum and then calls fence_acquire().
-__device__ __forceinline__ int atomic_add_release(std::int32_t* address, int value) {
-  int before;
-  asm volatile("atom.add.release.gpu.global.s32 %0, [%1], %2;"
-               : "=r"(before)
-               : "l"(address), "r"(value)
-               : "memory");
-  return before;
+// Programmatic dependent launch: lets the next kernel of the stream take its place.
+__device__ __forceinline__ void launch_dependents() {
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 }
 
-__device__ __forceinline__ void fence_acquire() { asm volatile("fence.acq_rel.gpu;" ::: "memory"); }
+// Waits until the kernel before has finished and its writes are visible.
+__device__ __forceinline__ void wait_for_previous_kernel() {
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+}
 
 // 2^x; exp2 of -infinity is 0.
 __device__ __forceinline__ float exp2_fast(float x) {
