@@ -73,6 +73,11 @@ class Rules(unittest.TestCase):
                 "bench/cpu/a.cc": "\n", "bench/cpu/kernel_avx2.cc": "\n"}
         self.assertEqual(found(tree), [])
 
+    def test_target_named_from_the_root(self):
+        tree = {"cmake/M.cmake": "target_sources(t PRIVATE \"${CMAKE_SOURCE_DIR}/tests/a.cc\")\n",
+                "tests/a.cc": "\n"}
+        self.assertEqual(found(tree), [])
+
     def test_blob(self):
         self.expect({"big.gguf": "x" * (256 * 1024 + 1)}, ["big.gguf:1: blob"],
                     {"big.gguf": "x" * (256 * 1024)})
