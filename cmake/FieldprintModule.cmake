@@ -23,7 +23,7 @@ endfunction()
 
 # fp_test(NAME kv_pool_test SOURCES pool_test.cc DEPS fp_kv [LABELS slow] [TIMEOUT seconds])
 #   One GoogleTest binary, one ctest entry per TEST. Label `slow` keeps a suite out of the
-#   sanitizer builds. Tests find the models under $FIELDPRINT_MODELS_DIR.
+#   sanitizer builds; `slow` and `model` run alone on two cores. Tests find the models under $FIELDPRINT_MODELS_DIR.
 function(fp_test)
   cmake_parse_arguments(T "" "NAME;TIMEOUT" "SOURCES;DEPS;LABELS" ${ARGN})
   if(FIELDPRINT_SANITIZE AND "slow" IN_LIST T_LABELS)
@@ -43,6 +43,9 @@ function(fp_test)
   set(properties TIMEOUT ${T_TIMEOUT} ENVIRONMENT "${environment}")
   if(T_LABELS)  # an empty value would swallow the next property
     list(APPEND properties LABELS ${T_LABELS})
+    if("slow" IN_LIST T_LABELS OR "model" IN_LIST T_LABELS)
+      list(APPEND properties PROCESSORS 2)  # runs a model on two threads that wait for each other
+    endif()
   endif()
   # Names without printed parameters: those may be bytes of memory, different in each run.
   gtest_discover_tests(${T_NAME} DISCOVERY_TIMEOUT 60 TEST_PREFIX "${FIELDPRINT_TEST_PREFIX}"
