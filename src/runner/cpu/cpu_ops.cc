@@ -174,13 +174,13 @@ void gate_op(ggml_tensor* /*dst*/, int thread, int threads, void* raw) {
 void quantise_op(ggml_tensor* /*dst*/, int thread, int threads, void* raw) {
   const auto& op = *static_cast<const QuantiseOp*>(raw);
   if (thread == 0) op.context->next_panels.store(0, std::memory_order_relaxed);
-  const std::int64_t blocks = op.columns / q4_1::kBlock;
+  const std::int64_t blocks = op.columns / panels::kBlock;
   const Range items = share(op.rows * blocks, thread, threads);
   for (std::int64_t i = items.begin; i < items.end;) {
     const std::int64_t row = i / blocks;
     const std::int64_t stop = std::min(items.end, (row + 1) * blocks);
-    q4_1::quantise(op.x + row * op.columns, op.columns, row, i - row * blocks, stop - row * blocks,
-                   op.context->act.quantised);
+    panels::quantise(op.x + row * op.columns, op.columns, row, i - row * blocks,
+                     stop - row * blocks, op.context->act.quantised);
     i = stop;
   }
 }
@@ -189,13 +189,22 @@ void quantise_op(ggml_tensor* /*dst*/, int thread, int threads, void* raw) {
 // not hold the others up for its whole share.
 void packed_product_op(ggml_tensor* /*dst*/, int /*thread*/, int threads, void* raw) {
   const auto& op = *static_cast<const PackedProductOp*>(raw);
-  const std::int64_t panels = op.weight->rows / q4_1::kPanelRows;
+  const std::int64_t panels = op.weight->rows / panels::kPanelRows;
   const std::int64_t step = std::max<std::int64_t>(1, panels / (threads * kTicketsPerThread));
   for (;;) {
     const std::int64_t begin = op.context->next_panels.fetch_add(step, std::memory_order_relaxed);
     if (begin >= panels) return;
-    q4_1::product(*op.weight, op.context->act.quantised, op.tokens, begin,
-                  std::min(panels, begin + step), op.out, op.weight->rows);
+    panels::product(*op.weight, op.context->act.quantised, op.tokens, begin,
+                    std::min(panels, begin + step), op.out, op.weight->rows);
+  }
+}
+
+void embed_op(ggml_tensor* /*dst*/, int thread, int threads, void* raw) {
+  const auto& op = *static_cast<const EmbedOp*>(raw);
+  const CpuContext& context = *op.context;
+  const Range rows = share(context.tokens, thread, threads);
+  for (std::int64_t t = rows.begin; t < rows.end; ++t) {
+    panels::unpack_row(*op.embedding, op.ids[t], context.act.residual + t * context.config.hidden);
   }
 }
 

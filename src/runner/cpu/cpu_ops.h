@@ -24,15 +24,15 @@ namespace fieldprint {
 // Activations of one step, [tokens][size] each, float.
 struct Activations {
   HugeBuffer memory;
-  float* residual = nullptr;      // [hidden]
-  float* normed = nullptr;        // [hidden], input of the next product
-  float* q_raw = nullptr;         // [q + 2 kv]: fused, or q then k then v blocks
-  float* q = nullptr;             // [heads * head_dim], after norm and rotation
-  float* attended = nullptr;      // [heads * head_dim]
-  float* branch = nullptr;        // [hidden], output of attention or FFN
-  float* gate_up = nullptr;       // [2 ffn]
-  float* gated = nullptr;         // [ffn]
-  q4_1::QuantisedRows quantised;  // input of a packed product, up to its widest
+  float* residual = nullptr;        // [hidden]
+  float* normed = nullptr;          // [hidden], input of the next product
+  float* q_raw = nullptr;           // [q + 2 kv]: fused, or q then k then v blocks
+  float* q = nullptr;               // [heads * head_dim], after norm and rotation
+  float* attended = nullptr;        // [heads * head_dim]
+  float* branch = nullptr;          // [hidden], output of attention or FFN
+  float* gate_up = nullptr;         // [2 ffn]
+  float* gated = nullptr;           // [ffn]
+  panels::QuantisedRows quantised;  // input of a packed product, up to its widest
 };
 
 // What the ops of all layers share. One step at a time.
@@ -100,11 +100,19 @@ void quantise_op(ggml_tensor* dst, int thread, int threads, void* op);
 // out [tokens][weight rows] = weight * what the QuantiseOp before left.
 struct PackedProductOp {
   CpuContext* context = nullptr;
-  const q4_1::PackedMatrix* weight = nullptr;
+  const panels::PackedMatrix* weight = nullptr;
   std::int64_t tokens = 0;
   float* out = nullptr;
 };
 void packed_product_op(ggml_tensor* dst, int thread, int threads, void* op);
+
+// residual = rows of a packed embedding.
+struct EmbedOp {
+  CpuContext* context = nullptr;
+  const panels::PackedMatrix* embedding = nullptr;
+  const std::int32_t* ids = nullptr;  // [tokens]
+};
+void embed_op(ggml_tensor* dst, int thread, int threads, void* op);
 
 // residual = embedding rows * scale, in place.
 struct ScaleOp {

@@ -129,8 +129,8 @@ Status CpuRunner::init_activations() {
       static_cast<std::size_t>(config.kv_heads) * static_cast<std::size_t>(config.head_dim);
   const auto ffn = static_cast<std::size_t>(config.ffn);
   const std::size_t widest = std::max({hidden, q, ffn});
-  const std::size_t scales = (widest + q4_1::kBlock - 1) / q4_1::kBlock;
-  const std::size_t quantised = widest / sizeof(float) + 1 + 2 * scales;
+  const std::size_t scales = (widest + panels::kBlock - 1) / panels::kBlock;
+  const std::size_t quantised = widest / sizeof(float) + 1 + 3 * scales;
   const std::size_t floats = n * (3 * hidden + (q + 2 * kv) + 2 * q + 3 * ffn + quantised);
   FP_ASSIGN(act.memory, HugeBuffer::allocate(floats * sizeof(float), "activations"));
   auto* at = reinterpret_cast<float*>(act.memory.data());
@@ -148,7 +148,8 @@ Status CpuRunner::init_activations() {
   act.gate_up = take(2 * ffn);
   act.gated = take(ffn);
   act.quantised.scale = take(scales);
-  act.quantised.sum = take(scales);
+  act.quantised.scaled_total = take(scales);
+  act.quantised.total = reinterpret_cast<std::int32_t*>(take(scales));
   act.quantised.values = reinterpret_cast<std::int8_t*>(take(widest / sizeof(float) + 1));
   ids_.resize(n);
   buffers_.token_ids = ids_.data();
@@ -282,7 +283,7 @@ std::string CpuRunner::numeric_profile() const {
   name += options_.kv_dtype == KvDtype::kBf16 ? "/kv-bf16" : "/kv-f32";
   name += std::string("/ggml-") + ggml_version();
   if (context_.weights->repacked) name += "-repack";
-  if (context_.weights->panelled()) name += "/q4_1-vnni";
+  if (context_.weights->panelled()) name += "/panels-vnni";
   return name;
 }
 

@@ -121,33 +121,34 @@ Result<ggml_tensor*> CpuWeights::matrix(std::initializer_list<const GgufTensor*>
   std::byte* at = memory_.data() + used_;
   used_ += aligned(bytes);
   FP_CHECK(used_ <= memory_.size());
-  // The embedding stays as it is: ggml cannot look rows up in another layout.
-  const bool lookup = embedding == nullptr;
   tensor->data = at;
-  if (!lookup && try_panels(parts, tensor, at)) return tensor;
+  if (try_panels(parts, tensor, at)) return tensor;
   std::byte* to = at;
   for (const GgufTensor* part : parts) {
     std::memcpy(to, part->data, part->bytes);
     to += part->bytes;
   }
+  // ggml cannot look embedding rows up in its repacked layouts.
+  const bool lookup = embedding == nullptr;
   if (profile_ == NumericProfile::kFast && !lookup && try_repack(tensor, at)) {
     used_ -= aligned(bytes);
   }
   return tensor;
 }
 
-// Packs Q4_1 rows into panels at `to` where the machine has the kernel for them.
+// Packs rows into panels at `to` where there is a kernel for their type and machine.
 bool CpuWeights::try_panels(std::initializer_list<const GgufTensor*> parts, ggml_tensor* tensor,
                             std::byte* to) {
+  const bool known = tensor->type == GGML_TYPE_Q4_1 || tensor->type == GGML_TYPE_Q8_0;
   const bool fits = std::all_of(parts.begin(), parts.end(), [](const GgufTensor* part) {
-    return part->shape[1] % q4_1::kPanelRows == 0;
+    return panels::packable(part->shape[1], part->shape[0]);
   });
-  if (tensor->type != GGML_TYPE_Q4_1 || !fits || !q4_1::available()) return false;
-  auto* panels = reinterpret_cast<q4_1::PanelBlock*>(to);
-  packed_[tensor] = {panels, tensor->ne[1], tensor->ne[0]};
+  if (!known || !fits || !panels::available()) return false;
+  const auto format = tensor->type == GGML_TYPE_Q4_1 ? panels::Format::kQ41 : panels::Format::kQ80;
+  packed_[tensor] = {format, to, tensor->ne[1], tensor->ne[0]};
   for (const GgufTensor* part : parts) {
-    q4_1::pack(part->data, part->shape[1], part->shape[0], panels);
-    panels += part->shape[1] / q4_1::kPanelRows * (part->shape[0] / q4_1::kBlock);
+    panels::pack(format, part->data, part->shape[1], part->shape[0], to);
+    to += part->bytes;
   }
   return true;
 }

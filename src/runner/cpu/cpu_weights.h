@@ -12,7 +12,7 @@
 #include "model/model.h"
 #include "runner/cpu/cpu_runner.h"
 #include "runner/cpu/huge_buffer.h"
-#include "runner/cpu/q4_1.h"
+#include "runner/cpu/panels.h"
 
 struct ggml_tensor;
 struct ggml_context;
@@ -49,7 +49,7 @@ class CpuWeights {
                                                   const LoadProgress& progress);
   ~CpuWeights();
 
-  ggml_tensor* embedding = nullptr;  // never repacked: rows are looked up
+  ggml_tensor* embedding = nullptr;  // never in a layout of ggml's: rows are looked up
   const float* output_norm = nullptr;
   ggml_tensor* output = nullptr;
   std::vector<CpuLayerWeights> layers;
@@ -57,7 +57,7 @@ class CpuWeights {
   bool panelled() const { return !packed_.empty(); }
 
   // The matrix in our own layout, or nullptr: then ggml computes with it.
-  const q4_1::PackedMatrix* packed(const ggml_tensor* matrix) const {
+  const panels::PackedMatrix* packed(const ggml_tensor* matrix) const {
     const auto found = packed_.find(matrix);
     return found == packed_.end() ? nullptr : &found->second;
   }
@@ -76,7 +76,7 @@ class CpuWeights {
   HugeBuffer memory_;
   std::size_t used_ = 0;
   std::vector<ggml_backend_buffer*> repack_buffers_;
-  std::unordered_map<const ggml_tensor*, q4_1::PackedMatrix> packed_;
+  std::unordered_map<const ggml_tensor*, panels::PackedMatrix> packed_;
 };
 
 }  // namespace fieldprint

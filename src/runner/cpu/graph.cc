@@ -42,7 +42,7 @@ ggml_tensor* StepGraph::custom(void (*fun)(ggml_tensor*, int, int, void*), Op op
 // batch size instead of tiles that sum in another order.
 ggml_tensor* StepGraph::product(ggml_tensor* weight, ggml_tensor* x, float* out) {
   const std::int64_t rows = x->ne[1];
-  if (const q4_1::PackedMatrix* packed = context_.weights->packed(weight)) {
+  if (const panels::PackedMatrix* packed = context_.weights->packed(weight)) {
     const auto* values = static_cast<const float*>(x->data);
     ggml_tensor* quantised = custom(quantise_op, QuantiseOp{&context_, values, x->ne[0], rows}, x,
                                     context_.act.quantised.scale, 1, 1);
@@ -61,8 +61,14 @@ ggml_tensor* StepGraph::product(ggml_tensor* weight, ggml_tensor* x, float* out)
 ggml_tensor* StepGraph::embed(const std::int32_t* ids) {
   ggml_tensor* tokens = ggml_new_tensor_1d(ggml_, GGML_TYPE_I32, tokens_);
   tokens->data = const_cast<std::int32_t*>(ids);
-  ggml_tensor* rows = ggml_get_rows(ggml_, context_.weights->embedding, tokens);
-  rows->data = context_.act.residual;
+  ggml_tensor* rows = nullptr;
+  if (const panels::PackedMatrix* packed = context_.weights->packed(context_.weights->embedding)) {
+    rows = custom(embed_op, EmbedOp{&context_, packed, ids}, tokens, context_.act.residual,
+                  context_.config.hidden, tokens_);
+  } else {
+    rows = ggml_get_rows(ggml_, context_.weights->embedding, tokens);
+    rows->data = context_.act.residual;
+  }
   if (context_.config.embedding_scale == 1.0F) return rows;
   return custom(scale_op, ScaleOp{&context_}, rows, context_.act.residual, context_.config.hidden,
                 tokens_);
