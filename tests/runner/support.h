@@ -112,13 +112,25 @@ inline float exp_negative(float x) {
   return p * std::bit_cast<float>((static_cast<int>(n) + 127) << 23);
 }
 
+// Sum of f(0..n-1) in 16 lanes, a form that compilers vectorise.
+template <typename F>
+double sum_in_lanes(std::size_t n, F f) {
+  float lanes[16] = {};
+  std::size_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    for (std::size_t j = 0; j < 16; ++j) lanes[j] += f(i + j);
+  }
+  double sum = 0;
+  for (const float lane : lanes) sum += lane;
+  for (; i < n; ++i) sum += f(i);
+  return sum;
+}
+
 // log of the softmax's denominator.
 inline double log_sum(std::span<const float> row) {
   const float top = *std::max_element(row.begin(), row.end());
-  float lanes[16] = {};
-  for (std::size_t i = 0; i < row.size(); ++i) lanes[i % 16] += exp_negative(row[i] - top);
-  double sum = 0;
-  for (const float lane : lanes) sum += lane;
+  const double sum =
+      sum_in_lanes(row.size(), [&](std::size_t i) { return exp_negative(row[i] - top); });
   return top + std::log(sum);
 }
 
@@ -126,13 +138,10 @@ inline double log_sum(std::span<const float> row) {
 inline double kl_divergence(std::span<const float> a, std::span<const float> b) {
   const auto la = static_cast<float>(log_sum(a));
   const auto lb = static_cast<float>(log_sum(b));
-  float lanes[16] = {};
-  for (std::size_t i = 0; i < a.size(); ++i) {
+  const double sum = sum_in_lanes(a.size(), [&](std::size_t i) {
     const float pa = a[i] - la;
-    lanes[i % 16] += exp_negative(std::min(pa, 0.0F)) * (pa - (b[i] - lb));
-  }
-  double sum = 0;
-  for (const float lane : lanes) sum += lane;
+    return exp_negative(std::min(pa, 0.0F)) * (pa - (b[i] - lb));
+  });
   return std::max(sum, 0.0);
 }
 
