@@ -146,19 +146,27 @@ void launch_attend(const fp_attn_pool& pool, const DecodeArgs& args, cudaStream_
 }
 
 // Starts while the decode kernel drains; waits for its results on the device.
-template <int kDim, int kCols>
+template <int kDim, int kCols, int kSlices>
 cudaError_t launch_merge(const DecodeArgs& args, cudaStream_t stream) {
   cudaLaunchAttribute overlap{};
   overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   overlap.val.programmaticStreamSerializationAllowed = 1;
   cudaLaunchConfig_t config{};
-  config.gridDim = dim3(static_cast<unsigned>(args.shape.kv_heads * kMergeHalves),
+  config.gridDim = dim3(static_cast<unsigned>(args.shape.kv_heads * kSlices),
                         static_cast<unsigned>(args.table.batch));
   config.blockDim = dim3(kMergeWarps * 32);
   config.stream = stream;
   config.attrs = &overlap;
   config.numAttrs = 1;
-  return cudaLaunchKernelEx(&config, merge_kernel<kDim, kCols>, args);
+  return cudaLaunchKernelEx(&config, merge_kernel<kDim, kCols, kSlices>, args);
+}
+
+// Slices of head_dim only where the batch alone gives the device too few CTAs.
+template <int kDim, int kCols>
+cudaError_t launch_merge(const DecodeArgs& args, cudaStream_t stream) {
+  const int units = args.table.batch * args.shape.kv_heads;
+  return units < 2 * current_device().multiprocessors ? launch_merge<kDim, kCols, 4>(args, stream)
+                                                      : launch_merge<kDim, kCols, 1>(args, stream);
 }
 
 cudaError_t launch_merge(int head_dim, const DecodeArgs& args, cudaStream_t stream) {

@@ -1,9 +1,9 @@
 // Merges the partials of a sequence into outputs: the second kernel of a decode launch.
 //
-// A CTA works one (sequence, KV head, half of head_dim): its first warp takes the anchor's
-// chunks, the others equal runs of leaves, and their sums are merged in ascending order.
-// The split depends on the sequence alone. This is where the anchor modes differ, and
-// nowhere else. Natural logarithms:
+// A CTA works one (sequence, KV head) or, where the batch is small, a slice of its head_dim
+// (which changes no bit): its first warp takes the anchor's chunks, the others equal runs
+// of leaves. The split into runs depends on the sequence alone. This is where the anchor modes
+// differ, and nowhere else. Natural logarithms:
 //   L_a, L_c  log-sum-exps of the anchor rows and of the context rows
 //   w         weight of the anchor side: joint sigmoid(L_a - L_c), gated gamma,
 //             floored sigmoid(L_a - L_c + clamp(logit(psi) - (L_a - L_c), 0, ln 5));
@@ -52,7 +52,6 @@ __device__ __forceinline__ float natural_lse(float m, float total) {
 }
 
 inline constexpr int kMergeWarps = 8;
-inline constexpr int kMergeHalves = 2;
 
 // How a sequence's anchor weighs; fetched early, because it takes two dependent loads.
 struct AnchorPolicy {
@@ -80,33 +79,33 @@ struct AnchorPolicy {
 };
 
 // What one warp found in its partials, for columns 4 at a time per lane.
-template <int kDim, int kCols>
+template <int kDim, int kCols, int kSlices>
 struct MergeSums {
-  static constexpr int kQuads = kDim / kMergeHalves * kCols / 4;
+  static constexpr int kQuads = kDim / kSlices * kCols / 4;
   static constexpr int kQuadsPerLane = (kQuads + 31) / 32;
   float4 o[kQuadsPerLane];
   float m[4];
 };
 
-template <int kDim, int kCols>
+template <int kDim, int kCols, int kSlices>
 struct MergeShared {
-  float4 o[kMergeWarps][MergeSums<kDim, kCols>::kQuads];
-  float m[kMergeWarps][kCols];
+  float4 o[kMergeWarps][MergeSums<kDim, kCols, kSlices>::kQuads];
+  float weight[kMergeWarps][kCols];
   StatSums stats[kMergeWarps][kCols];
 };
 
-template <int kDim, int kCols>
+template <int kDim, int kCols, int kSlices>
 struct MergeCta {
-  using Sums = MergeSums<kDim, kCols>;
+  using Sums = MergeSums<kDim, kCols, kSlices>;
   static constexpr int kQuads = Sums::kQuads;
   static constexpr int kQuadsPerLane = Sums::kQuadsPerLane;
   static constexpr int kStep = 32 / kCols;  // partials whose statistics a warp loads at once
 
   const DecodeArgs& args;
-  MergeShared<kDim, kCols>& shared;
+  MergeShared<kDim, kCols, kSlices>& shared;
   int sequence;
   int kv_head;
-  int half;
+  int slice;
   int lane = threadIdx.x & 31;
   int warp = threadIdx.x >> 5;
 
@@ -119,16 +118,24 @@ struct MergeCta {
   // First of the four columns this lane holds of an output quad.
   __device__ __forceinline__ int quad_column() const { return kCols == 4 ? 0 : (lane & 1) * 4; }
 
+  __device__ __forceinline__ StatSums load_stats(int partial, int last) const {
+    StatSums sums;
+    if (partial >= last) return sums;
+    const float* from = stats(partial) + lane % kCols;
+    sums.m = from[0];
+#pragma unroll
+    for (int c = 0; c < kClasses; ++c) sums.l[c] = from[(1 + c) * kCols];
+    return sums;
+  }
+
   // Statistics of column lane % kCols over partials [first, last); all its lanes agree.
   __device__ __forceinline__ StatSums sum_stats(int first, int last) const {
     StatSums sums;
-    for (int i = first + lane / kCols; i < last; i += kStep) {
-      const float* from = stats(i) + lane % kCols;
-      StatSums partial;
-      partial.m = from[0];
-#pragma unroll
-      for (int c = 0; c < kClasses; ++c) partial.l[c] = from[(1 + c) * kCols];
-      sums.add(partial);
+    for (int i = first + lane / kCols; i < last; i += 2 * kStep) {
+      const StatSums one = load_stats(i, last);
+      const StatSums two = load_stats(i + kStep, last);
+      sums.add(one);
+      sums.add(two);
     }
     for (int step = kCols; step < 32; step *= 2) sums.add_lane(step);
     return sums;
@@ -143,7 +150,7 @@ struct MergeCta {
     for (int i = first; i < last; ++i) {
       const float4 m4 = *reinterpret_cast<const float4*>(stats(i) + quad_column());
       const auto* o = reinterpret_cast<const float4*>(args.plan.partial_o) +
-                      (index(i) * kMergeHalves + half) * kQuads;
+                      (index(i) * kSlices + slice) * kQuads;
       const float m[4] = {m4.x, m4.y, m4.z, m4.w};
       float old[4];
       float fresh[4];
@@ -181,18 +188,19 @@ struct MergeCta {
     for (int v = 0; v < kQuadsPerLane; ++v) {
       if (lane + v * 32 < kQuads) shared.o[warp][lane + v * 32] = outputs.o[v];
     }
-    if (lane < kCols) {
-      shared.stats[warp][lane] = sums;
-      shared.m[warp][lane] = sums.m;
-    }
+    if (lane < kCols) shared.stats[warp][lane] = sums;
   }
 
-  // Adds the warps' sums of one column and decides its weights; thread = column.
-  __device__ __forceinline__ void weigh(const AnchorPolicy& policy, float (&weight)[kMergeWarps]) {
+  // Warp 0: adds the warps' sums and decides each column's weights.
+  __device__ __forceinline__ void weigh(const AnchorPolicy& policy) {
     const int column = lane % kCols;
+    StatSums c;
+#pragma unroll
+    for (int w = lane / kCols; w < kMergeWarps; w += kStep) {
+      if (w > 0) c.add(shared.stats[w][column]);
+    }
+    for (int step = kCols; step < 32; step *= 2) c.add_lane(step);
     const StatSums a = shared.stats[0][column];
-    StatSums c = shared.stats[1][column];
-    for (int w = 2; w < kMergeWarps; ++w) c.add(shared.stats[w][column]);
     const bool failed = args.plan.header->status != 0;
     const float total_a = a.total();
     const float total_c = c.total();
@@ -201,10 +209,11 @@ struct MergeCta {
     const float share = policy.weight(lse_c, lse_a);
     const float wa = failed ? NAN : total_a > 0.0F ? share / total_a : 0.0F;
     const float wc = failed ? NAN : total_c > 0.0F ? (1.0F - share) / total_c : 0.0F;
-    weight[0] = wa;
 #pragma unroll
-    for (int w = 1; w < kMergeWarps; ++w) weight[w] = wc * exp2_fast(shared.m[w][column] - c.m);
-    if (half != 0 || warp != 0 || lane >= args.shape.group) return;
+    for (int w = lane / kCols; w < kMergeWarps; w += kStep) {
+      shared.weight[w][column] = w == 0 ? wa : wc * exp2_fast(shared.stats[w][column].m - c.m);
+    }
+    if (slice != 0 || lane >= args.shape.group) return;
     const int head = kv_head * args.shape.group + column;
     write_lse(lse_a, lse_c, head);
     if (args.mass != nullptr) write_mass(a, c, wa, wc, head);
@@ -229,22 +238,21 @@ struct MergeCta {
   }
 
   // One output element per thread and step: neighbours differ in head_dim.
-  __device__ __forceinline__ void write_outputs(const float (&weight)[kMergeWarps]) const {
-    constexpr int kDims = kDim / kMergeHalves;
+  __device__ __forceinline__ void write_outputs() const {
+    constexpr int kDims = kDim / kSlices;
     auto* out = static_cast<__nv_bfloat16*>(args.o);
     for (int i = threadIdx.x; i < kDims * args.shape.group; i += kMergeWarps * 32) {
-      // A warp works one column: kDims is a multiple of 32.
       const int column = i / kDims;
       const int d = i % kDims;
       float value = 0.0F;
 #pragma unroll
       for (int w = 0; w < kMergeWarps; ++w) {
         const float* o = reinterpret_cast<const float*>(shared.o[w]);
-        value += o[d * kCols + column] * __shfl_sync(~0U, weight[w], column);
+        value += o[d * kCols + column] * shared.weight[w][column];
       }
       const std::size_t head = static_cast<std::size_t>(sequence) * args.shape.q_heads +
                                kv_head * args.shape.group + column;
-      out[head * kDim + half * kDims + d] = __float2bfloat16(value);
+      out[head * kDim + slice * kDims + d] = __float2bfloat16(value);
     }
   }
 };
@@ -254,14 +262,14 @@ __device__ __forceinline__ SequenceInfo sequence_info(const PlanView& plan, int 
   return {raw.x, raw.y, raw.z, raw.w};
 }
 
-// Grid: (KV heads x halves, sequences).
-template <int kDim, int kCols>
+// Grid: (KV heads x slices, sequences).
+template <int kDim, int kCols, int kSlices>
 __global__ void __launch_bounds__(kMergeWarps * 32)
     merge_kernel(const __grid_constant__ DecodeArgs args) {
-  __shared__ MergeShared<kDim, kCols> shared;
-  MergeCta<kDim, kCols> cta{args, shared, static_cast<int>(blockIdx.y),
-                            static_cast<int>(blockIdx.x) / kMergeHalves,
-                            static_cast<int>(blockIdx.x) % kMergeHalves};
+  __shared__ MergeShared<kDim, kCols, kSlices> shared;
+  MergeCta<kDim, kCols, kSlices> cta{args, shared, static_cast<int>(blockIdx.y),
+                                     static_cast<int>(blockIdx.x) / kSlices,
+                                     static_cast<int>(blockIdx.x) % kSlices};
   // Tables and plan are older than the kernel before, so they are read without waiting.
   const SequenceInfo info = sequence_info(args.plan, cta.sequence);
   const int column = min(cta.lane % kCols, args.shape.group - 1);
@@ -269,9 +277,9 @@ __global__ void __launch_bounds__(kMergeWarps * 32)
   wait_for_previous_kernel();
   cta.gather(info);
   __syncthreads();
-  float weight[kMergeWarps];
-  cta.weigh(policy, weight);
-  cta.write_outputs(weight);
+  if (cta.warp == 0) cta.weigh(policy);
+  __syncthreads();
+  cta.write_outputs();
 }
 
 }  // namespace fieldprint::cuda
