@@ -6,13 +6,16 @@ usage: bench_cpu.py MODEL [--threads N] [--rounds N] [--quick]
 Each point is measured in `--rounds` rounds (3) in which the two programs take turns, so that a
 machine that slows down slows both. A figure is the median of its rounds. GB/s is what decoding
 must read: all weights once per step and the KV rows of the context, at this speed. Results go to
-build/bench/cpu.json and, as a table, to stdout. Exit code 1 when a program fails, never for slow.
+build/bench/cpu.json, as JSON lines to bench/results/cpu-<device>.jsonl (appended, to be committed
+from quiet machines) and as a table to stdout. Exit code 1 when a program fails, never for slow.
 """
 import argparse
+import datetime
 import json
 import os
 import pathlib
 import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -98,6 +101,32 @@ def cpu_name():
     return platform.machine()
 
 
+def commit():
+    run = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty"],
+                         capture_output=True, text=True)
+    return run.stdout.strip() or "unknown"
+
+
+def append_lines(result):
+    """One JSON line per figure; a ratio above 1 is better than the baseline."""
+    device = f"{result['cpu']}, {result['threads']} threads"
+    slug = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
+    path = ROOT / f"bench/results/cpu-{slug}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    common = {"device": device, "date": datetime.date.today().isoformat(), "commit": commit()}
+    with path.open("a") as out:
+        for point in result["points"]:
+            line = {"what": "cpu", "case": f"{result['model']}: {point['test']}",
+                    "value": round(point["fieldprint"], 2), "unit": "tokens/s",
+                    "baseline": "llama.cpp, same ggml",
+                    "baseline_value": round(point["llama_cpp"], 2),
+                    "ratio": round(point["fieldprint"] / point["llama_cpp"], 3), **common}
+            if point["gb_per_s"]:
+                line["gb_per_s"] = round(point["gb_per_s"], 2)
+            out.write(json.dumps(line) + "\n")
+    return path
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("model")
@@ -117,6 +146,9 @@ def main():
     out.mkdir(parents=True, exist_ok=True)
     (out / "cpu.json").write_text(json.dumps(result, indent=1) + "\n")
     print(table(result))
+    if not args.quick:
+        print(f"bench-cpu: figures appended to {append_lines(result).relative_to(ROOT)}",
+              file=sys.stderr)
     return 0
 
 

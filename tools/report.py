@@ -2,7 +2,6 @@
 """Gathers what the benchmarks left under build/bench into build/report.md, and prints it."""
 import json
 import pathlib
-import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
@@ -11,14 +10,8 @@ import bench_cpu  # noqa: E402
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
-def commit():
-    run = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty"],
-                         capture_output=True, text=True)
-    return run.stdout.strip() or "unknown commit"
-
-
 def main():
-    parts = [f"# Measured at {commit()}\n"]
+    parts = [f"# Measured at {bench_cpu.commit()}\n"]
     cpu = ROOT / "build/bench/cpu.json"
     if cpu.exists():
         parts += ["## CPU: make bench-cpu\n", bench_cpu.table(json.loads(cpu.read_text())), ""]
