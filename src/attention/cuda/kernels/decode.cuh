@@ -50,8 +50,7 @@ struct ComputingWarp {
   // All of this warp's writes of the current item are done, after wait_taken().
   __device__ __forceinline__ void deliver(WorkKind kind) {
     if (threadIdx.x == 0) shared.delivery[chunk_slot()] = Delivery{item, kind, kv_head};
-    __syncwarp();
-    if (lane == 0) mbarrier_arrive(smem_address(&shared.delivered[chunk_slot()]));
+    mbarrier_arrive(smem_address(&shared.delivered[chunk_slot()]));
   }
 
   // Stage of the oldest slab not yet waited for, once it has arrived.
@@ -158,8 +157,7 @@ struct ComputingWarp {
 
   // The warp needs the item's slot no more.
   __device__ __forceinline__ void release_item() {
-    __syncwarp();
-    if (lane == 0) mbarrier_arrive(smem_address(&shared.item_empty[items % kItemSlots]));
+    mbarrier_arrive(smem_address(&shared.item_empty[items % kItemSlots]));
   }
 
   // Which partial and head a column of an anchor item belongs to.

@@ -56,12 +56,13 @@ struct DecodeShared {
   ClassSums sums[kWarps];
   ItemSlot<kDim, kCols> items[kItemSlots];
   Delivery delivery[kChunkSlots];
+  // Barriers; unless noted, every thread of the named warps arrives.
   std::uint64_t full[kWarps][kStages];   // the copy engine
-  std::uint64_t empty[kWarps][kStages];  // one arrival by the computing warp
-  std::uint64_t item_full[kItemSlots];   // one arrival by the loading warp
-  std::uint64_t item_empty[kItemSlots];  // four arrivals
-  std::uint64_t delivered[kChunkSlots];  // four arrivals, one per computing warp
-  std::uint64_t taken[kChunkSlots];      // one arrival by the delivering warp
+  std::uint64_t empty[kWarps][kStages];  // one arrival per computing warp
+  std::uint64_t item_full[kItemSlots];   // the loading warp
+  std::uint64_t item_empty[kItemSlots];  // the computing warps
+  std::uint64_t delivered[kChunkSlots];  // the computing warps
+  std::uint64_t taken[kChunkSlots];      // the delivering warp
   std::uint32_t anchor_slab[kChunkSlabs];
 
   __device__ __forceinline__ void initialise(int thread) {
@@ -70,12 +71,12 @@ struct DecodeShared {
       mbarrier_init(smem_address(&empty[0][0] + thread), 1);
     }
     if (thread < kItemSlots) {
-      mbarrier_init(smem_address(&item_full[thread]), 1);
-      mbarrier_init(smem_address(&item_empty[thread]), kWarps);
+      mbarrier_init(smem_address(&item_full[thread]), 32);
+      mbarrier_init(smem_address(&item_empty[thread]), kComputeThreads);
     }
     if (thread < kChunkSlots) {
-      mbarrier_init(smem_address(&delivered[thread]), kWarps);
-      mbarrier_init(smem_address(&taken[thread]), 1);
+      mbarrier_init(smem_address(&delivered[thread]), kComputeThreads);
+      mbarrier_init(smem_address(&taken[thread]), 32);
     }
     fence_mbarrier_init();
   }
@@ -145,8 +146,7 @@ struct DeliveringWarp {
         const auto partial = static_cast<std::size_t>(delivery.item.w) * args.shape.kv_heads;
         merge_chunks(partial + delivery.kv_head, shared.chunks[slot]);
       }
-      __syncwarp();
-      if (lane == 0) mbarrier_arrive(smem_address(&shared.taken[slot]));
+      mbarrier_arrive(smem_address(&shared.taken[slot]));
       if (delivery.kind == WorkKind::kNone) return;
     }
   }

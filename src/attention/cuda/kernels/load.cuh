@@ -112,8 +112,7 @@ struct LoadingWarp {
       slot.kind = work.kind;
       slot.kv_head = work.kv_head;
     }
-    __syncwarp();
-    if (lane == 0) mbarrier_arrive(smem_address(&shared.item_full[index]));
+    mbarrier_arrive(smem_address(&shared.item_full[index]));
   }
 
   // The first two tickets of a CTA are fixed; later ones are drawn two items ahead.
