@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Turns the lines of attention_cuda_bench and flashinfer_bench.py into results and a table.
 
-usage: report.py LINES.jsonl... [--device NAME]
+usage: report.py LINES.jsonl... [--device NAME --commit ID]   (for lines from elsewhere)
 
 Appends to bench/results/attention-decode-<device>.jsonl one line per (case, comparison):
 {what, case, value, unit, baseline, baseline_value, ratio, device, date, commit}, where
 ratio > 1 means better than the baseline. Writes the table to build/bench/gpu.md.
 """
+import argparse
 import datetime
 import json
 import pathlib
@@ -46,16 +47,16 @@ def fastest(times, prefix):
 
 
 def main():
-    arguments = sys.argv[1:]
-    device = None
-    if "--device" in arguments:
-        at = arguments.index("--device")
-        device = arguments[at + 1]
-        del arguments[at:at + 2]
-    device = device or device_name()
-    times, sizes = read(arguments)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("lines", nargs="+")
+    parser.add_argument("--device")
+    parser.add_argument("--commit")
+    options = parser.parse_args()
+    device = options.device or device_name()
+    times, sizes = read(options.lines)
     slug = re.sub(r"[^a-z0-9]+", "-", device.lower().replace("nvidia", "")).strip("-")
-    stamp = {"device": device, "date": datetime.date.today().isoformat(), "commit": commit()}
+    stamp = {"device": device, "date": datetime.date.today().isoformat(),
+             "commit": options.commit or commit()}
     rows = ["| case | read only | plain | with 512 anchor rows and mass | of read | cost "
             "| FlashInfer | plain vs it | with anchors vs it |",
             "|---|---|---|---|---|---|---|---|---|"]

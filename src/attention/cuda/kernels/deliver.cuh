@@ -94,6 +94,17 @@ struct DeliveringWarp {
   int lane = threadIdx.x & 31;
 
   static constexpr int kQuadsPerLane = kDim * kCols / 4 / 32;
+  std::uint64_t policy = kEvictNormal;
+
+  // Partials that fit the L2 cache beside the stream of K and V stay there until merged.
+  __device__ __forceinline__ void choose_policy() {
+    constexpr std::int64_t kMostBytes = 36 << 20;
+    const PlanHeader& header = *args.plan.header;
+    const std::int64_t partials =
+        std::int64_t{header.leaf_items} + std::int64_t{header.anchor_items} * kAnchorColumnGroups;
+    const std::int64_t bytes = partials * args.shape.kv_heads * kDim * kCols * 4;
+    policy = bytes <= kMostBytes ? kEvictLast : kEvictNormal;
+  }
 
   // Merges the four chunks of a leaf, in order, into its partial in global memory.
   __device__ __forceinline__ void merge_chunks(std::size_t partial, const Chunks& chunks) {
@@ -120,7 +131,7 @@ struct DeliveringWarp {
         sum.z += part.z * factor[w][2];
         sum.w += part.w * factor[w][3];
       }
-      o[quad] = sum;
+      store_hinted(o + quad, sum, policy);
     }
     float* stats = args.plan.partial_stats + partial * kStatRows * kCols;
     for (int i = lane; i < kStatRows * kCols; i += 32) {
@@ -138,6 +149,7 @@ struct DeliveringWarp {
 
   // Takes finished items until one of kind kNone. An anchor's are already in place.
   __device__ __forceinline__ void run(DecodeMode mode) {
+    choose_policy();
     for (int count = 0;; ++count) {
       const int slot = count % Shared::kChunkSlots;
       mbarrier_wait(smem_address(&shared.delivered[slot]), count / Shared::kChunkSlots & 1);

@@ -10,6 +10,7 @@ namespace fieldprint::cuda {
 // L2 eviction priorities for bulk copies (encoded cache policies of createpolicy).
 inline constexpr std::uint64_t kEvictFirst = 0x12F0000000000000ULL;
 inline constexpr std::uint64_t kEvictLast = 0x14F0000000000000ULL;
+inline constexpr std::uint64_t kEvictNormal = 0x16F0000000000000ULL;
 
 __device__ __forceinline__ std::uint32_t smem_address(const void* p) {
   return static_cast<std::uint32_t>(__cvta_generic_to_shared(p));
@@ -97,6 +98,12 @@ __device__ __forceinline__ void mma_16x8x16(float (&c)[4], const std::uint32_t (
       "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+__device__ __forceinline__ void store_hinted(float4* to, const float4& x, std::uint64_t policy) {
+  asm volatile("st.global.L2::cache_hint.v4.f32 [%0], {%1, %2, %3, %4}, %5;" ::"l"(to), "f"(x.x),
+               "f"(x.y), "f"(x.z), "f"(x.w), "l"(policy)
+               : "memory");
 }
 
 // Programmatic dependent launch: lets the next kernel of the stream take its place.
