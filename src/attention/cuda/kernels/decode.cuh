@@ -289,14 +289,16 @@ __global__ void __launch_bounds__(kDecodeThreads, 2)
   }
   // The merge kernel may take its place early; it waits for this grid's results.
   launch_dependents();
+  if (threadIdx.x >= kComputeThreads + 32) {
+    LoadingWarp<kDim, kCols, kMode>{args, &k_map, &v_map, shared}.run();  // joins the barrier
+    return;
+  }
   shared.initialise(static_cast<int>(threadIdx.x));
   __syncthreads();
   if (threadIdx.x < kComputeThreads) {
     ComputingWarp<kDim, kCols, kMode>{args, shared}.run();
-  } else if (threadIdx.x < kComputeThreads + 32) {
-    DeliveringWarp<kDim, kCols>{args, shared}.run(kMode);
   } else {
-    LoadingWarp<kDim, kCols, kMode>{args, &k_map, &v_map, shared}.run();
+    DeliveringWarp<kDim, kCols>{args, shared}.run(kMode);
   }
 }
 

@@ -124,6 +124,7 @@ struct LoadingWarp {
     const Agenda agenda(*args.plan.header, args.shape.kv_heads);
     work.resolve(args);
     Operands operands = load_operands(work);
+    __syncthreads();  // the barriers are initialised; what is above needs none of them
     int ticket = static_cast<int>(blockIdx.x) + grid;
     for (int count = 0;; ++count) {
       if (count == 0 && work.kind != WorkKind::kNone) issue_rank(work, 0);

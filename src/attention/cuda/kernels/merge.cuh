@@ -128,14 +128,14 @@ struct MergeCta {
     return sums;
   }
 
-  // Statistics of column lane % kCols over partials [first, last); all its lanes agree.
-  __device__ __forceinline__ StatSums sum_stats(int first, int last) const {
-    StatSums sums;
-    for (int i = first + lane / kCols; i < last; i += 2 * kStep) {
-      const StatSums one = load_stats(i, last);
-      const StatSums two = load_stats(i + kStep, last);
-      sums.add(one);
-      sums.add(two);
+  // Adds to the statistics of the first 2 kStep partials those of the others; all lanes of
+  // column lane % kCols end with the same sums.
+  __device__ __forceinline__ StatSums sum_stats(const StatSums& one, const StatSums& two, int first,
+                                                int last) const {
+    StatSums sums = one;
+    sums.add(two);
+    for (int i = first + 2 * kStep + lane / kCols; i < last; i += kStep) {
+      sums.add(load_stats(i, last));
     }
     for (int step = kCols; step < 32; step *= 2) sums.add_lane(step);
     return sums;
@@ -182,8 +182,11 @@ struct MergeCta {
     const int start = info.base + anchors;
     const int first = warp == 0 ? info.base : start + min((warp - 1) * share, leaves);
     const int last = warp == 0 ? start : start + min(warp * share, leaves);
+    // Loaded before the outputs, added after them: one memory latency instead of two.
+    const StatSums one = load_stats(first + lane / kCols, last);
+    const StatSums two = load_stats(first + lane / kCols + kStep, last);
     const Sums outputs = sum_outputs(first, last);
-    const StatSums sums = sum_stats(first, last);
+    const StatSums sums = sum_stats(one, two, first, last);
 #pragma unroll
     for (int v = 0; v < kQuadsPerLane; ++v) {
       if (lane + v * 32 < kQuads) shared.o[warp][lane + v * 32] = outputs.o[v];
