@@ -29,6 +29,6 @@ if(FIELDPRINT_WERROR)
 endif()
 if(FIELDPRINT_SANITIZE)
   target_compile_options(fp_flags INTERFACE "-fsanitize=${FIELDPRINT_SANITIZE}"
-    -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
+    -fno-sanitize-recover=all -fno-omit-frame-pointer -g1)
   target_link_options(fp_flags INTERFACE "-fsanitize=${FIELDPRINT_SANITIZE}")
 endif()
