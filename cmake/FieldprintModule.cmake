@@ -23,7 +23,8 @@ endfunction()
 
 # fp_test(NAME kv_pool_test SOURCES pool_test.cc DEPS fp_kv [LABELS slow] [TIMEOUT seconds])
 #   One GoogleTest binary, one ctest entry per TEST. Label `slow` keeps a suite out of the
-#   sanitizer builds; `slow` and `model` run alone on two cores. Tests find the models under $FIELDPRINT_MODELS_DIR.
+#   sanitizer builds; `slow` and `model` run alone on two cores. Tests find
+#   the models under $FIELDPRINT_MODELS_DIR.
 function(fp_test)
   cmake_parse_arguments(T "" "NAME;TIMEOUT" "SOURCES;DEPS;LABELS" ${ARGN})
   if(FIELDPRINT_SANITIZE AND "slow" IN_LIST T_LABELS)
