@@ -17,12 +17,37 @@ namespace {
 
 constexpr std::size_t kCachedGraphs = 64;
 
-int usable_cores() {
+cpu_set_t allowed_cores() {
   cpu_set_t set;
   CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
-  return std::max(1, CPU_COUNT(&set));
+  if (sched_getaffinity(0, sizeof set, &set) != 0) CPU_SET(0, &set);
+  return set;
 }
+
+// Keeps the calling thread on one core while it computes. ggml's threads wait for each
+// other by spinning, some hundred times a token; two of them on one core would pass a
+// time slice (milliseconds) at every wait, and the scheduler does put them there when
+// another program keeps the other core busy.
+class PinnedToCore {
+ public:
+  explicit PinnedToCore(int core) : core_(core) {
+    if (core_ < 0) return;
+    before_ = allowed_cores();
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(core_, &one);
+    sched_setaffinity(0, sizeof one, &one);  // best effort
+  }
+  ~PinnedToCore() {
+    if (core_ >= 0) sched_setaffinity(0, sizeof before_, &before_);
+  }
+  PinnedToCore(const PinnedToCore&) = delete;
+  PinnedToCore& operator=(const PinnedToCore&) = delete;
+
+ private:
+  int core_;
+  cpu_set_t before_{};
+};
 
 // ggml is compiled for fixed instructions: say so before it dies of SIGILL.
 Status check_cpu() {
@@ -68,6 +93,7 @@ class CpuRunner final : public Runner {
 
  private:
   Status init_activations();
+  void start_threads(const cpu_set_t& cores);
   Status gather_step(std::span<const SequenceStep> steps);
   StepGraph& graph_for(std::int32_t tokens, std::int32_t outputs);
   void reserve_outputs(std::int32_t outputs);
@@ -78,6 +104,7 @@ class CpuRunner final : public Runner {
   CpuRunnerOptions options_;
   CpuContext context_;
   std::unique_ptr<ggml_threadpool, PoolDeleter> pool_;
+  int own_core_ = -1;            // core of the thread that calls forward(); -1: any
   std::list<StepGraph> graphs_;  // most recently used first
   GraphBuffers buffers_;
   std::vector<std::byte> work_;
@@ -92,7 +119,8 @@ class CpuRunner final : public Runner {
 Status CpuRunner::init() {
   FP_TRY(check_cpu());
   FP_CHECK(options_.kv_tokens > 0 && options_.max_step_tokens > 0);
-  if (options_.threads <= 0) options_.threads = usable_cores();
+  const cpu_set_t cores = allowed_cores();
+  if (options_.threads <= 0) options_.threads = CPU_COUNT(&cores);
   const ModelConfig& config = model_->config;
   context_.config = config;
   FP_ASSIGN(context_.weights, CpuWeights::load(*model_, options_.profile, options_.progress));
@@ -113,10 +141,25 @@ Status CpuRunner::init() {
   context_.rope = std::make_unique<RopeTables>(config);
   FP_TRY(init_activations());
 
+  start_threads(cores);
+  return {};
+}
+
+// One thread per allowed core: each is tied to its own. Fewer threads are left to the
+// scheduler, so that two programs do not fight over the same cores.
+void CpuRunner::start_threads(const cpu_set_t& cores) {
   ggml_threadpool_params params = ggml_threadpool_params_default(options_.threads);
+  if (options_.threads > 1 && options_.threads == CPU_COUNT(&cores)) {
+    for (int core = 0; core < std::min<int>(CPU_SETSIZE, GGML_MAX_N_THREADS); ++core) {
+      if (!CPU_ISSET(core, &cores)) continue;
+      params.cpumask[core] = true;
+      own_core_ = core;  // ggml deals cores out from the first; the caller gets the last
+    }
+    params.strict_cpu = true;
+    params.paused = true;  // else ggml ties down the thread that happens to be here
+  }
   pool_.reset(ggml_threadpool_new(&params));
   FP_CHECK(pool_ != nullptr);
-  return {};
 }
 
 Status CpuRunner::init_activations() {
@@ -223,7 +266,10 @@ Result<StepOutput> CpuRunner::forward(std::span<const SequenceStep> steps) {
   reserve_outputs(outputs);
   context_.rope->fill(positions_);
   FP_TRY(context_.attention->prepare(plans_, options_.threads));
-  FP_TRY(graph_for(context_.tokens, outputs).compute(pool_.get(), options_.threads, work_));
+  {
+    const PinnedToCore pinned(own_core_);
+    FP_TRY(graph_for(context_.tokens, outputs).compute(pool_.get(), options_.threads, work_));
+  }
   mass_.resize(steps.size() * kKvClasses);
   context_.attention->finish(mass_);
 
