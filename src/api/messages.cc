@@ -36,7 +36,7 @@ Status refuse_message_keys(BodyReader& fields) {
     }
   }
   const json* refusal = fields.find("refusal");
-  if (refusal != nullptr && *refusal != "") {
+  if (refusal != nullptr && *refusal != json("")) {
     return field_unsupported(fields.param("refusal"), "is not supported");
   }
   return {};
