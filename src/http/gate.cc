@@ -221,7 +221,7 @@ void install_gate(httplib::Server& server, ServerState& state) {
                                   std::exception_ptr raised) {
     const LogRequestScope scope(ConnectionContext::current().request_id);
     try {
-      std::rethrow_exception(raised);
+      std::rethrow_exception(std::move(raised));
     } catch (const std::exception& error) {
       log_error("a handler threw", {{"what", std::string(error.what())}});
     } catch (...) {
