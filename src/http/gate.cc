@@ -1,6 +1,7 @@
 #include "http/gate.h"
 
 #include <array>
+#include <utility>
 
 #include "core/log.h"
 #include "http/connection.h"
