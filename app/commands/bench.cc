@@ -6,12 +6,12 @@
 #include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "app/commands/commands.h"
 #include "app/support/build_info.h"
 #include "app/support/format.h"
 #include "app/support/model_stack.h"
+#include "runner/cpu/cpu_runner.h"
 
 namespace fieldprint::app {
 namespace {
@@ -109,13 +109,7 @@ Status measure(const Settings& settings, const ModelStack& stack, int threads,
   return {};
 }
 
-int resolved_threads(std::int32_t wanted) {
-  if (wanted > 0) return wanted;
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
-  return static_cast<int>(std::thread::hardware_concurrency());
-}
+int resolved_threads(std::int32_t wanted) { return wanted > 0 ? wanted : usable_cores(); }
 
 }  // namespace
 

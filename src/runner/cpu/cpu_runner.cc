@@ -335,6 +335,11 @@ std::string CpuRunner::numeric_profile() const {
 
 }  // namespace
 
+int usable_cores() {
+  const cpu_set_t cores = allowed_cores();
+  return CPU_COUNT(&cores);
+}
+
 Result<std::unique_ptr<Runner>> make_cpu_runner(std::shared_ptr<const Model> model,
                                                 const CpuRunnerOptions& options) {
   auto runner = std::make_unique<CpuRunner>(std::move(model), options);

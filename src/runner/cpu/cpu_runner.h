@@ -19,6 +19,9 @@ enum class NumericProfile : std::uint8_t { kFast, kInvariant };
 // Called while weights load with the share done, 0..1.
 using LoadProgress = std::function<void(double)>;
 
+// Cores that this process may use, at least 1: what threads = 0 means.
+int usable_cores();
+
 struct CpuRunnerOptions {
   int threads = 0;             // 0 = one per core this process may use
   std::int64_t kv_tokens = 0;  // capacity of the KV pool; rounded up to pages; > 0
