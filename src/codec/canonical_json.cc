@@ -48,6 +48,9 @@ Status print_value(const CanonicalValue& value, std::string& out) {
     return {};
   }
   if (const std::string* const text = value.string()) return print_string(*text, out);
+  if (value.literal() != nullptr) {
+    return unprintable("'" + value.literal()->text + "' has no canonical form");
+  }
   if (const CanonicalValue::Array* const items = value.array()) {
     char separator = '[';
     for (const CanonicalValue& item : *items) {

@@ -5,7 +5,8 @@
 // escapes. With keys of printable ASCII, which are required, this is RFC 8785 restricted
 // to the types above: any JCS implementation prints the same bytes.
 //
-// Floats, booleans and null are refused. So are duplicate keys.
+// Floats, booleans and null are refused. So are duplicate keys. Readers of foreign JSON may
+// ask for them (JsonLiterals::kKeep); they arrive as text and cannot be printed again.
 #pragma once
 
 #include <cstddef>
@@ -22,6 +23,11 @@ namespace fieldprint {
 
 inline constexpr std::int64_t kJsonIntegerMax = (std::int64_t{1} << 53) - 1;
 
+// true, false, null, or a number with a fraction or exponent, as it was written.
+struct JsonLiteral {
+  std::string text;
+};
+
 class CanonicalValue {
  public:
   using Array = std::vector<CanonicalValue>;
@@ -32,6 +38,7 @@ class CanonicalValue {
   CanonicalValue(const char* value) : value_(std::string(value)) {}  // NOLINT
   CanonicalValue(Array value) : value_(std::move(value)) {}          // NOLINT
   CanonicalValue(Object value) : value_(std::move(value)) {}         // NOLINT
+  CanonicalValue(JsonLiteral value) : value_(std::move(value)) {}    // NOLINT
 
   // Out of line: g++ 12 inlines the variant's and then warns of values it never holds.
   ~CanonicalValue();
@@ -45,19 +52,23 @@ class CanonicalValue {
   const std::string* string() const { return std::get_if<std::string>(&value_); }
   const Array* array() const { return std::get_if<Array>(&value_); }
   const Object* object() const { return std::get_if<Object>(&value_); }
+  const JsonLiteral* literal() const { return std::get_if<JsonLiteral>(&value_); }
 
  private:
-  std::variant<std::int64_t, std::string, Array, Object> value_;
+  std::variant<std::int64_t, std::string, Array, Object, JsonLiteral> value_;
 };
+
+enum class JsonLiterals : std::uint8_t { kRefuse, kKeep };
 
 struct JsonLimits {
   std::size_t max_bytes = std::size_t{1} << 20;
   std::size_t max_values = 65536;  // all values together
   int max_depth = 16;              // nesting of objects and arrays
+  JsonLiterals literals = JsonLiterals::kRefuse;
 };
 
 // Errors: json_unprintable (invalid UTF-8, an integer out of range, a key that is not
-// printable ASCII).
+// printable ASCII, a literal).
 Result<std::string> canonical_print(const CanonicalValue& value);
 
 // Reads any JSON text of these types: white space, escapes and key order are free.

@@ -79,6 +79,7 @@ Result<CanonicalValue> JsonParser::value(int depth) {
     return CanonicalValue(std::move(text));
   }
   if (c == '-' || is_digit(c)) return integer();
+  if (limits_.literals == JsonLiterals::kKeep && (c == 't' || c == 'f' || c == 'n')) return word();
   return invalid("expected an object, array, string or integer");
 }
 
@@ -122,12 +123,45 @@ Result<CanonicalValue> JsonParser::integer() {
   }
   if (failure != std::errc{}) return invalid("expected a digit");
   const char* const digits = *first == '-' ? first + 1 : first;
-  if (*digits == '0' && (end - digits > 1 || *first == '-')) return invalid("a leading zero");
+  if (*digits == '0' && end - digits > 1) return invalid("a leading zero");
   if (end != last && (*end == '.' || *end == 'e' || *end == 'E')) {
+    if (limits_.literals == JsonLiterals::kKeep)
+      return fraction(static_cast<std::size_t>(end - first));
     return invalid("only integers are allowed here, not fractions or exponents");
   }
+  if (*digits == '0' && *first == '-') return invalid("a leading zero");
   offset_ += static_cast<std::size_t>(end - first);
   return CanonicalValue(number);
+}
+
+Result<CanonicalValue> JsonParser::word() {
+  for (const std::string_view word : {"true", "false", "null"}) {
+    if (text_.substr(offset_, word.size()) != word) continue;
+    offset_ += word.size();
+    return CanonicalValue(JsonLiteral{std::string(word)});
+  }
+  return invalid("expected true, false or null");
+}
+
+// The rest of a number whose integer part, `whole` characters long, was checked.
+Result<CanonicalValue> JsonParser::fraction(std::size_t whole) {
+  const std::size_t begin = offset_;
+  offset_ += whole;
+  const auto digits = [&] {
+    const std::size_t first = offset_;
+    while (offset_ < text_.size() && is_digit(text_[offset_])) ++offset_;
+    return offset_ > first;
+  };
+  if (at('.')) {
+    ++offset_;
+    if (!digits()) return invalid("expected a digit");
+  }
+  if (at('e') || at('E')) {
+    ++offset_;
+    if (at('+') || at('-')) ++offset_;
+    if (!digits()) return invalid("expected a digit");
+  }
+  return CanonicalValue(JsonLiteral{std::string(text_.substr(begin, offset_ - begin))});
 }
 
 Result<std::string> JsonParser::string() {

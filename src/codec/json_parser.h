@@ -18,6 +18,8 @@ class JsonParser {
   Result<CanonicalValue> object(int depth);
   Result<CanonicalValue> array(int depth);
   Result<CanonicalValue> integer();
+  Result<CanonicalValue> word();
+  Result<CanonicalValue> fraction(std::size_t whole);
   Result<std::string> string();
   Status escape(std::string& out);
   Result<std::uint32_t> hex4();

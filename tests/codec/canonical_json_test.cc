@@ -116,6 +116,26 @@ TEST(CanonicalJson, RefusesToPrintWhatItCouldNotRead) {
   }
 }
 
+TEST(CanonicalJson, LiteralsOfForeignJsonAreKeptAsTextAndNeverPrinted) {
+  constexpr const char* kText = R"({"a": [true, false, null, -0.5, 1e3, 2.5E-7], "b": 3})";
+  EXPECT_EQ(json_parse(kText).error().code, "json_invalid");
+  const JsonLimits keep{.literals = JsonLiterals::kKeep};
+  const auto value = json_parse(kText, keep);
+  ASSERT_TRUE(value.has_value());
+  std::string words;
+  for (const CanonicalValue& item : *value->object()->at("a").array()) {
+    ASSERT_NE(item.literal(), nullptr);
+    words += item.literal()->text + " ";
+  }
+  EXPECT_EQ(words, "true false null -0.5 1e3 2.5E-7 ");
+  EXPECT_EQ(*value->object()->at("b").integer(), 3);
+  EXPECT_EQ(canonical_print(*value).error().code, "json_unprintable");
+  for (const char* bad : {"tru", "nul", "[truefalse]", "1.", "1.e3", "1e", "1e+", "00.5", "-", "-0",
+                          "+1", "NaN", "Infinity", ".5"}) {
+    EXPECT_FALSE(json_parse(bad, keep).has_value()) << bad;
+  }
+}
+
 RC_GTEST_PROP(CanonicalJson, PrintedTextReadsBackToItself,
               (const std::map<std::string, std::vector<std::string>>& fields, std::int64_t n)) {
   Object object{{"n", n % kJsonIntegerMax}};
