@@ -54,6 +54,8 @@ std::string_view kind_name(EntryKind kind) {
       return "memory";
     case EntryKind::kReceipt:
       return "receipt";
+    case EntryKind::kTrustRoot:
+      return "trust_root";
   }
   FP_UNREACHABLE();
 }

@@ -2,7 +2,7 @@
 //
 //   leaf    := {"body":BODY,"kind":KIND,"subject":NAME,"time_ms":INT,"v":1}
 //   KIND    := genesis | anchor | promotion | revocation | override | segment | breach |
-//              rollback | memory | receipt
+//              rollback | memory | receipt | trust_root
 //   subject := what the entry is about, and what it is found by: an artifact's digest
 //              "sha256:<hex>", a receipt's or response's id, the log's origin
 //   BODY    := flat object; its fields by kind are the table in entry_schema.cc and
@@ -40,11 +40,12 @@ enum class EntryKind : std::uint8_t {
   kRollback = 8,    // what followed a breach
   kMemory = 9,      // a memory was written, promoted, forgotten
   kReceipt = 10,    // digest of a signed receipt
+  kTrustRoot = 11,  // DSSE envelope: the next version of the trust root
 };
 inline constexpr std::array kEntryKinds = {
     EntryKind::kGenesis,  EntryKind::kAnchor,  EntryKind::kPromotion, EntryKind::kRevocation,
     EntryKind::kOverride, EntryKind::kSegment, EntryKind::kBreach,    EntryKind::kRollback,
-    EntryKind::kMemory,   EntryKind::kReceipt};
+    EntryKind::kMemory,   EntryKind::kReceipt, EntryKind::kTrustRoot};
 
 std::string_view kind_name(EntryKind kind);
 // Errors: entry_kind_unknown.

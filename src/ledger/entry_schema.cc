@@ -37,7 +37,7 @@ constexpr FieldSpec kFields[] = {
     {EntryKind::kGenesis, "log_key", FieldType::kName, kRequired},
     {EntryKind::kGenesis, "cosigner_key", FieldType::kName, kRequired},
 
-    {EntryKind::kAnchor, "name", FieldType::kName, kRequired},
+    {EntryKind::kAnchor, "name", FieldType::kName, kOptional},  // none if it is not ASCII
     {EntryKind::kAnchor, "model_digest", FieldType::kDigest, kRequired},
     {EntryKind::kAnchor, "bundle_digest", FieldType::kDigest, kRequired},
     {EntryKind::kAnchor, "tokens", FieldType::kInteger, kOptional},
@@ -79,6 +79,9 @@ constexpr FieldSpec kFields[] = {
     {EntryKind::kReceipt, "anchor_digest", FieldType::kDigest, kOptional},
     {EntryKind::kReceipt, "override_digest", FieldType::kDigest, kOptional},
     {EntryKind::kReceipt, "policy_epoch", FieldType::kInteger, kOptional},
+
+    {EntryKind::kTrustRoot, "envelope", FieldType::kText, kRequired},
+    {EntryKind::kTrustRoot, "version", FieldType::kInteger, kRequired},
 };
 
 bool is_digest(std::string_view text) {
