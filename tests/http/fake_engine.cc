@@ -220,6 +220,25 @@ Result<std::unique_ptr<Generation>> FakeEngine::submit(GenerationRequest request
   return std::make_unique<FakeGeneration>(*this, behaviour_, request);
 }
 
+Result<RevocationOutcome> FakeEngine::revoke(const RevokeAnchor& command) {
+  const std::lock_guard lock(mutex_);
+  revoked_.push_back(command.digest);
+  RevocationOutcome outcome;
+  outcome.was_in_front = true;
+  outcome.ended = running_;
+  return outcome;
+}
+
+AnchorState FakeEngine::anchor_state() const {
+  const std::lock_guard lock(mutex_);
+  return {"", !revoked_.empty(), revoked_};
+}
+
+std::vector<std::string> FakeEngine::revoked() const {
+  const std::lock_guard lock(mutex_);
+  return revoked_;
+}
+
 EngineStats FakeEngine::stats() const {
   EngineStats stats;
   stats.running = running_;

@@ -48,6 +48,8 @@ class FakeEngine final : public Engine {
   void release();  // lets stalled generations go on
 
   Result<std::unique_ptr<Generation>> submit(GenerationRequest request) override;
+  Result<RevocationOutcome> revoke(const RevokeAnchor& command) override;
+  AnchorState anchor_state() const override;
   EngineStats stats() const override;
   const EngineOptions& options() const override { return options_; }
   const ModelConfig& config() const override { return config_; }
@@ -57,6 +59,7 @@ class FakeEngine final : public Engine {
 
   FakeEngine();
   GenerationRequest last_request() const;
+  std::vector<std::string> revoked() const;
   int submitted() const { return submitted_; }
   int cancelled() const { return cancelled_; }
   int running() const { return running_; }
@@ -70,6 +73,7 @@ class FakeEngine final : public Engine {
   std::condition_variable changed_;
   Behaviour behaviour_;
   GenerationRequest last_;
+  std::vector<std::string> revoked_;
   std::uint64_t releases_ = 0;
   bool draining_ = false;
   bool cut_ = false;  // drain timed out: generations fail

@@ -86,7 +86,9 @@ TEST_F(Limits, StreamsOverTheCapAreRefusedAndThePlaceComesBack) {
 }
 
 TEST_F(Limits, ConnectionsOverTheCapGetA503AndProbesStillAnswer) {
-  start_ready();  // eight connections
+  ServerOptions options = test_options();
+  options.max_connections = 8;
+  start_ready(options);
   std::vector<std::unique_ptr<RawClient>> idle;
   for (int i = 0; i < 8; ++i) idle.push_back(std::make_unique<RawClient>(port_));
   ASSERT_TRUE(eventually([&] { return metric("fieldprint_http_connections") == 8; }));
