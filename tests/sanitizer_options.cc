@@ -10,8 +10,6 @@ extern "C" const char* __tsan_default_suppressions() {
   return "called_from_lib:libggml-base.so\n"
          "called_from_lib:libggml-cpu.so\n"
          "called_from_lib:libllama.so\n"
-         // A function-local static std::string, whose guard the library takes out of sight.
-         "called_from_lib:libcpp-httplib.so\n"
          "race:libggml-base.so\n"
          "race:libggml-cpu.so\n";
 }
