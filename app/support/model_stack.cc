@@ -1,10 +1,9 @@
 #include "app/support/model_stack.h"
 
 #include <algorithm>
-#include <cstdio>
-#include <fstream>
 
 #include "app/support/anchor_source.h"
+#include "app/support/memory.h"
 #include "app/support/model_file.h"
 #include "app/support/paths.h"
 #include "runner/cpu/cpu_runner.h"
@@ -48,6 +47,10 @@ Result<ModelStack> open_model(const Settings& settings) {
 
 Result<std::unique_ptr<Runner>> make_runner(const Settings& settings, const ModelStack& stack,
                                             const RunnerSize& size, const PercentDone& progress) {
+  const std::int64_t kv_bytes =
+      size.kv_tokens * kv_bytes_per_token(stack.model->config, settings.text("kv-dtype"));
+  FP_TRY(check_memory(static_cast<std::int64_t>(stack.model->weight_bytes), kv_bytes,
+                      available_memory()));
   CpuRunnerOptions options;
   options.threads = size.threads;
   options.kv_tokens = size.kv_tokens;
@@ -86,16 +89,6 @@ KvBudget plan_kv(const Settings& settings, const ModelConfig& config, std::int32
     budget.context_lowered = true;
   }
   return budget;
-}
-
-std::int64_t available_memory() {
-  std::ifstream file("/proc/meminfo");
-  for (std::string line; std::getline(file, line);) {
-    long long kilobytes = 0;
-    if (std::sscanf(line.c_str(), "MemAvailable: %lld kB", &kilobytes) == 1)
-      return kilobytes * 1024;
-  }
-  return 0;
 }
 
 Result<EngineStack> start_engine(const Settings& settings, EngineUse use,

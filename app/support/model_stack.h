@@ -34,7 +34,7 @@ struct RunnerSize {
   std::int64_t kv_tokens = 0;
   std::int32_t max_step_tokens = 512;
 };
-// Errors: those of make_cpu_runner.
+// Errors: those of check_memory and make_cpu_runner.
 Result<std::unique_ptr<Runner>> make_runner(const Settings& settings, const ModelStack& stack,
                                             const RunnerSize& size, const PercentDone& progress);
 
@@ -51,8 +51,6 @@ struct KvBudget {
 // takes at most a quarter of available_bytes.
 KvBudget plan_kv(const Settings& settings, const ModelConfig& config, std::int32_t conversations,
                  std::int64_t available_bytes);
-// MemAvailable of /proc/meminfo in bytes; 0 if unknown.
-std::int64_t available_memory();
 
 struct EngineStack {
   ModelStack model;
