@@ -37,6 +37,7 @@ AnchorFactory anchor_factory(const AnchorBinding& binding) {
     anchor.length = pinned->length();
     anchor.sink = pinned->sink();
     anchor.view = pinned->view();
+    anchor.digest = binding.artifact->digest;
     anchor.seed = pinned->cache_seed();
     anchor.owner = std::move(pinned);
     return anchor;
@@ -52,6 +53,7 @@ Result<std::unique_ptr<Engine>> Engine::create(std::unique_ptr<Runner> runner,
   setup.decoder = std::make_shared<TokenizerDecoder>(tokenizer);
   setup.options = options;
   setup.anchor = anchor_factory(anchor);
+  if (tokenizer.adds_bos() && tokenizer.bos() >= 0) setup.bare_opening = {tokenizer.bos()};
   std::random_device entropy;
   setup.seed_base = (std::uint64_t{entropy()} << 32) | entropy();
   return start_engine(std::move(setup));

@@ -1,6 +1,6 @@
 // The engine: one thread that owns scheduler, KV pool and device.
 //
-// Thread rule: submit(), stats() and drain() may be called from any thread; they
+// Thread rule: submit(), revoke(), stats() and drain() may be called from any thread; they
 // only pass messages to the engine thread. Everything else stays inside it. Destroying
 // the engine ends what is left with engine_stopped; handles may outlive it.
 #pragma once
@@ -12,6 +12,7 @@
 #include "anchor/artifact.h"
 #include "core/error.h"
 #include "engine/request.h"
+#include "engine/revocation.h"
 #include "runner/runner.h"
 
 namespace fieldprint {
@@ -37,6 +38,10 @@ struct EngineStats {
   std::uint64_t cached_tokens = 0;
   std::uint64_t generated_tokens = 0;
   std::uint64_t preemptions = 0;
+  std::uint64_t overrides = 0;              // requests that ran without the anchor by leave
+  std::uint64_t anchors_revoked = 0;        // while they were served
+  std::uint64_t revocation_ended = 0;       // requests that ended with their anchor
+  std::uint64_t revocation_reanchored = 0;  // requests that went on without it
   double busy_seconds = 0;
 };
 
@@ -52,6 +57,13 @@ struct AnchorBinding {
   std::string model_digest;
 };
 
+struct RevokeAnchor {
+  std::string digest;  // "sha256:<hex>" of the anchor
+  RevocationPolicy policy = RevocationPolicy::kEnd;
+  AnchorBinding replacement;  // kReanchor: no artifact means behind none
+  std::string cause;          // digest of the statement, for the event log
+};
+
 class Engine {
  public:
   // Takes ownership of the runner; the tokenizer must outlive the engine.
@@ -64,8 +76,15 @@ class Engine {
                                                 const AnchorBinding& anchor);
   virtual ~Engine() = default;
 
-  // Errors: context_length_exceeded, invalid_* (sampling), queue_full, draining.
+  // Errors: context_length_exceeded, invalid_* (sampling), anchor_revoked, queue_full,
+  // draining.
   virtual Result<std::unique_ptr<Generation>> submit(GenerationRequest request) = 0;
+  // Takes an anchor away and returns when the engine's thread has done so, at most one step
+  // later. New requests are refused from the call on, whatever it returns; a digest that is
+  // not in front is remembered. Errors: engine_stopped, command_queue_full (ask again: the
+  // conversations behind the anchor go on until then).
+  virtual Result<RevocationOutcome> revoke(const RevokeAnchor& command) = 0;
+  virtual AnchorState anchor_state() const = 0;
   virtual EngineStats stats() const = 0;
   virtual const EngineOptions& options() const = 0;  // with defaults resolved
   virtual const ModelConfig& config() const = 0;

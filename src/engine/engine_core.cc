@@ -1,6 +1,7 @@
 #include "engine/engine_core.h"
 
 #include <algorithm>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -36,6 +37,12 @@ Status check_options(const EngineOptions& options, const Runner& runner) {
   return {};
 }
 
+// Name space of an override's pages; empty for other requests. An anchor's digest never
+// begins like this.
+std::string override_space(const GenerationRequest& request) {
+  return request.override_grant ? "override/" + request.override_grant->id : std::string();
+}
+
 // Keeps a list ordered by age.
 void insert_by_age(std::list<std::unique_ptr<Sequence>>& list, std::unique_ptr<Sequence> item) {
   const auto place =
@@ -53,7 +60,8 @@ EngineCore::EngineCore(EngineCoreSetup setup)
       waker_(std::move(setup.waker)),
       seed_base_(setup.seed_base),
       pool_(runner_->page_count()),
-      index_(pool_) {
+      index_(pool_),
+      bare_opening_(std::move(setup.bare_opening)) {
   if (!clock_) clock_ = [] { return std::chrono::steady_clock::now(); };
   if (!waker_) waker_ = std::make_shared<Waker>();
 }
@@ -74,9 +82,8 @@ Result<std::unique_ptr<EngineCore>> EngineCore::create(EngineCoreSetup setup) {
 // Pins the anchor and resolves the context length against model and pool.
 Status EngineCore::start(const AnchorFactory& anchor) {
   if (anchor) {
-    FP_ASSIGN(anchor_, anchor(pool_, *runner_));
-    FP_CHECK(anchor_->length >= 1 && anchor_->sink.cls == KvClass::kSink);
-    anchor_pages_ = pool_.used_count();
+    FP_TRY(place_anchor(anchor));
+    publish_front();
   }
   const std::int32_t in_front = anchor_ ? anchor_->length : 0;
   const std::int64_t room = std::int64_t{pool_.available()} * kPageRows + in_front;
@@ -108,11 +115,16 @@ Result<std::shared_ptr<Job>> EngineCore::prepare(GenerationRequest request) {
                 "choices");
   }
   auto job = std::make_shared<Job>();
-  job->anchored = request.use_anchor && anchor_.has_value();
+  AnchorDoor::Front front = door_.front();
+  if (request.use_anchor && !request.override_grant) {
+    FP_ASSIGN(front, door_.enter());
+    job->anchored = front.length > 0;
+  }
+  job->anchor_number = front.number;
   std::int64_t prompt = 0;
   for (const TokenSpan& span : request.prompt)
     prompt += static_cast<std::int64_t>(span.tokens.size());
-  const std::int64_t anchor = job->anchored ? anchor_->length : 0;
+  const std::int64_t anchor = job->anchored ? front.length : 0;
   const std::int64_t room = options_.context_length - anchor - prompt;
   if (room < 1) {
     return fail(ErrorKind::kInvalid, "context_length_exceeded",
@@ -128,6 +140,7 @@ Result<std::shared_ptr<Job>> EngineCore::prepare(GenerationRequest request) {
   job->open_choices = request.choices;
   job->usage.prompt_tokens = job->prompt_tokens;
   job->usage.anchor_tokens = static_cast<std::int32_t>(anchor);
+  job->usage.anchors = {job->anchored ? front.digest : std::string()};
   const std::uint64_t draw = prepared_.fetch_add(1, std::memory_order_relaxed);
   const PhiloxBlock drawn = philox4x32(
       {static_cast<std::uint32_t>(draw), static_cast<std::uint32_t>(draw >> 32), 1, 0},
@@ -137,19 +150,19 @@ Result<std::shared_ptr<Job>> EngineCore::prepare(GenerationRequest request) {
   job->events =
       std::make_shared<EventChannel>(static_cast<std::size_t>(options_.event_queue), waker_);
   job->request = std::move(request);
-  FP_TRY(check_fits(*job));
+  FP_TRY(check_fits(*job, front.pages));
   return job;
 }
 
 // A prompt that the empty pool could not hold would wait forever.
-Status EngineCore::check_fits(const Job& job) const {
+Status EngineCore::check_fits(const Job& job, std::int32_t anchor_pages) const {
   const TokenHistory history(job.request.prompt,
                              job.anchored ? FirstToken::kFollowsSink : FirstToken::kIsSink);
   std::int32_t pages = 1;  // for the answer
   for (const AppendRun& run : history.runs(0, history.size())) {
     pages += (run.tokens + kPageRows - 1) / kPageRows;
   }
-  const std::int32_t capacity = runner_->page_count() - anchor_pages_;
+  const std::int32_t capacity = runner_->page_count() - anchor_pages;
   if (pages <= capacity) return {};
   return fail(ErrorKind::kExhausted, "kv_exhausted",
               "the prompt needs " + std::to_string(pages) + " KV pages, the cache has " +
@@ -159,6 +172,11 @@ Status EngineCore::check_fits(const Job& job) const {
 
 void EngineCore::enqueue(std::shared_ptr<Job> job) {
   job->number = next_number_++;
+  if (job->anchored && job->anchor_number != anchor_number_) {
+    fail_job(*job, anchor_revoked_error(job->usage.anchors.front()));
+    return;
+  }
+  if (job->request.override_grant) ++stats_.overrides;
   insert_by_age(waiting_, std::make_unique<Sequence>(std::move(job), 0, pool_));
 }
 
@@ -279,9 +297,14 @@ void EngineCore::attach(Sequence& sequence) {
     sequence.table.skip_to(anchor_->length);
   }
   sequence.table_begin = sequence.table.length();
-  sequence.chain =
-      PrefixIndex::root(sequence.job->request.cache_salt, anchored ? anchor_->seed : std::string(),
-                        sequence.table_begin);
+  const GenerationRequest& request = sequence.job->request;
+  if (anchored) {
+    sequence.chain =
+        PrefixIndex::root(request.cache_salt, anchor_->seed, sequence.table_begin, anchor_->digest);
+  } else {
+    const std::string space = override_space(request);
+    sequence.chain = PrefixIndex::root(request.cache_salt, space, sequence.table_begin, space);
+  }
   if (!options_.prefix_cache) return;
   const std::vector<PrefixSpan> spans = sequence.history.spans();
   PrefixMatch match = index_.lookup(sequence.chain, spans);
@@ -306,13 +329,19 @@ std::int32_t EngineCore::used_slots() const {
 }
 
 void EngineCore::preempt(Sequence& victim) {
-  const auto it = std::ranges::find_if(running_, [&](const auto& s) { return s.get() == &victim; });
+  requeue(victim);
+  ++stats_.preemptions;
+}
+
+// Back to the queue without pages; its tokens will be computed again.
+void EngineCore::requeue(Sequence& sequence) {
+  const auto it =
+      std::ranges::find_if(running_, [&](const auto& s) { return s.get() == &sequence; });
   FP_CHECK(it != running_.end());
-  victim.table.clear();
+  sequence.table.clear();
   std::unique_ptr<Sequence> owned = std::move(*it);
   running_.erase(it);
   insert_by_age(waiting_, std::move(owned));
-  ++stats_.preemptions;
 }
 
 void EngineCore::fail_job(Job& job, const Error& error) {
@@ -322,11 +351,19 @@ void EngineCore::fail_job(Job& job, const Error& error) {
   job.events->push(FailedEvent{error});
 }
 
-// Frees the pages of finished choices and of ended jobs.
+// Frees the pages of finished choices and of ended jobs. An override's pages leave the
+// cache with it: its name space is used once.
 void EngineCore::remove_ended() {
-  const auto gone = [](const auto& s) { return s->done || s->job->ended; };
+  std::set<std::string> spaces;
+  const auto gone = [&spaces](const auto& s) {
+    if (s->job->ended && s->job->request.override_grant) {
+      spaces.insert(override_space(s->job->request));
+    }
+    return s->done || s->job->ended;
+  };
   std::erase_if(waiting_, gone);
   std::erase_if(running_, gone);
+  for (const std::string& space : spaces) index_.drop_family(space);
 }
 
 void EngineCore::fail_all(const Error& error) {

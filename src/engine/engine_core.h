@@ -9,7 +9,7 @@
 // waiting and running; only running ones hold pages. A sequence whose consumer is slow is
 // paused: not scheduled, and the first to give up its pages and slot to others.
 //
-// Thread rule: prepare() and left_queue() from any thread; everything else from one.
+// Thread rule: prepare(), left_queue() and door() from any thread; everything else from one.
 #pragma once
 
 #include <array>
@@ -21,6 +21,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/anchor_front.h"
 #include "engine/engine.h"
 #include "engine/scheduler.h"
 #include "engine/sequence.h"
@@ -31,23 +32,12 @@
 
 namespace fieldprint {
 
-// A pinned anchor as the engine sees it: the sink page and the rows to put in front of
-// every context. `view` and `sink` stay valid as long as `owner`.
-struct AnchorInFront {
-  std::int32_t length = 0;  // T: the first prompt token's position, sink included
-  PageEntry sink;           // row of position 0, class sink
-  AnchorView view;
-  std::string seed;  // names rows and policy: part of every prefix key behind it
-  std::shared_ptr<void> owner;
-};
-// Pins an anchor's rows; called once, on an empty pool.
-using AnchorFactory = std::function<Result<AnchorInFront>(BlockPool&, Runner&)>;
-
 struct EngineCoreSetup {
   std::unique_ptr<Runner> runner;
   std::shared_ptr<const TokenDecoder> decoder;
   EngineOptions options;
   AnchorFactory anchor;               // empty: no anchor
+  std::vector<TokenId> bare_opening;  // what a context without an anchor begins with (BOS)
   std::function<EngineTime()> clock;  // empty: steady_clock
   std::shared_ptr<Waker> waker;       // empty: a private one
   std::uint64_t seed_base = 0;        // requests without a seed draw from this
@@ -65,11 +55,18 @@ class EngineCore {
   static Result<std::unique_ptr<EngineCore>> create(EngineCoreSetup setup);
   ~EngineCore();
 
-  // Checks a request and resolves its defaults. Errors: invalid_*,
+  // Checks a request and resolves its defaults. Errors: invalid_*, anchor_revoked,
   // context_length_exceeded, kv_exhausted (can never fit the pool).
   Result<std::shared_ptr<Job>> prepare(GenerationRequest request);
-  // Queues a prepared job.
+  // Queues a prepared job. One prepared for an anchor that has gone since fails at once
+  // with anchor_revoked.
   void enqueue(std::shared_ptr<Job> job);
+
+  // Takes the anchor away (engine/revocation.h). replacement: empty for none, and used
+  // with kReanchor only.
+  RevocationOutcome revoke(const std::string& digest, RevocationPolicy policy,
+                           const AnchorFactory& replacement);
+  AnchorDoor& door() { return door_; }
 
   StepOutcome step();
   // Ends every live request with `error`.
@@ -100,7 +97,7 @@ class EngineCore {
 
   explicit EngineCore(EngineCoreSetup setup);
   Status start(const AnchorFactory& anchor);
-  Status check_fits(const Job& job) const;
+  Status check_fits(const Job& job, std::int32_t anchor_pages) const;
 
   // engine_core.cc: queue and lifetime
   void sweep();
@@ -111,8 +108,16 @@ class EngineCore {
   std::int32_t used_slots() const;
   Sequence* youngest_paused() const;
   void preempt(Sequence& victim);
+  void requeue(Sequence& sequence);
   void fail_job(Job& job, const Error& error);
   void remove_ended();
+
+  // engine_revoke.cc
+  void requeue_anchored();
+  void remove_anchor(RevocationOutcome& outcome);
+  Status place_anchor(const AnchorFactory& factory);
+  void publish_front();
+  bool reanchor(Job& job);
 
   // engine_step.cc: one forward step and what follows from it
   std::vector<Sequence*> ready_sequences();
@@ -142,6 +147,9 @@ class EngineCore {
   PrefixIndex index_;
   std::optional<AnchorInFront> anchor_;
   std::int32_t anchor_pages_ = 0;
+  std::uint64_t anchor_number_ = 0;
+  AnchorDoor door_;
+  std::vector<TokenId> bare_opening_;
   std::list<std::unique_ptr<Sequence>> waiting_;  // ascending age
   std::list<std::unique_ptr<Sequence>> running_;  // ascending age
   std::uint64_t next_number_ = 1;

@@ -172,6 +172,7 @@ Status EngineCore::take_token(Sequence& sequence, std::span<const float> logits,
   }
   if (!job.first_token_at) job.first_token_at = clock_();
   ++sequence.generated;
+  sequence.output.push_back(sampled.token);
   ++job.usage.completion_tokens;
   ++stats_.generated_tokens;
   sequence.sampler.accept(sampled.token);
@@ -215,7 +216,8 @@ void EngineCore::finish(Sequence& sequence, TextPiece last, FinishReason reason)
   last.text += rest.text;
   std::ranges::move(rest.logprobs, std::back_inserter(last.logprobs));
   emit(sequence, std::move(last));
-  job.events->push(ChoiceDoneEvent{sequence.choice, reason, sequence.sampler.seed()});
+  job.events->push(ChoiceDoneEvent{sequence.choice, reason, sequence.sampler.seed(),
+                                   std::move(sequence.output)});
   sequence.done = true;
   FP_CHECK(job.open_choices > 0);
   if (--job.open_choices == 0) finish_job(job);

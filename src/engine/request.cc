@@ -112,6 +112,9 @@ Status validate(const GenerationRequest& request, std::int32_t vocab_size) {
   if (request.choices < 1 || request.choices > kMaxChoices) {
     return invalid("choices", "must be 1..16");
   }
+  if (request.override_grant && request.override_grant->id.empty()) {
+    return invalid("override", "must name its statement");
+  }
   return validate_prompt(request.prompt, vocab_size);
 }
 

@@ -31,6 +31,12 @@ struct SamplingParams {
 };
 Status validate(const SamplingParams& params, std::int32_t vocab_size);
 
+// Leave to run without the anchor, given by OverrideGate (engine/override_gate.h) after the
+// statement was verified and is durable in the ledger. Nothing else makes one.
+struct OverrideGrant {
+  std::string id;  // "sha256:<hex>" of the statement: names the pages of this one request
+};
+
 struct GenerationRequest {
   std::string id;                 // "chatcmpl-..." or "cmpl-..."
   std::vector<TokenSpan> prompt;  // what follows the anchor, in order
@@ -41,6 +47,8 @@ struct GenerationRequest {
   std::int32_t choices = 1;  // 1..16; choice i samples with seed + i
   bool use_anchor = true;    // whether the server's anchor is in front
   std::string cache_salt;    // tenants never share prefix pages across salts
+  // Present: no anchor rows at all, and pages in a name space that nobody else reads.
+  std::optional<OverrideGrant> override_grant;
   std::optional<std::chrono::steady_clock::time_point> deadline;
 };
 // Everything that can be judged without an engine: sampling, stop strings, classes,
@@ -66,13 +74,16 @@ struct ChoiceDoneEvent {
   std::int32_t choice = 0;
   FinishReason reason = FinishReason::kStop;
   std::uint64_t seed = 0;
+  std::vector<TokenId> tokens;  // as sampled, an end-of-generation token included
 };
 struct UsageReport {
   std::int32_t prompt_tokens = 0;      // anchor not counted
   std::int32_t completion_tokens = 0;  // all choices
   std::int32_t cached_tokens = 0;      // prompt tokens found in the prefix cache
   std::int32_t anchor_tokens = 0;      // logical length T of the anchor, 0 if none
-  float mass[kKvClasses] = {};         // mean over generated tokens
+  // Digest of what stood in front, "" for nothing; more than one after a revocation.
+  std::vector<std::string> anchors;
+  float mass[kKvClasses] = {};  // mean over generated tokens
   double prefill_seconds = 0;
   double decode_seconds = 0;
 };

@@ -30,9 +30,10 @@ struct Job {
   std::int32_t prompt_tokens = 0;  // anchor not counted
   std::int32_t max_tokens = 0;     // per choice, >= 1
   bool anchored = false;
-  bool admitted = false;          // has left the queue once
-  bool ended = false;             // its terminal event has been pushed
-  std::int32_t open_choices = 0;  // not yet done
+  std::uint64_t anchor_number = 0;  // which front it was prepared for
+  bool admitted = false;            // has left the queue once
+  bool ended = false;               // its terminal event has been pushed
+  std::int32_t open_choices = 0;    // not yet done
   UsageReport usage;
   double mass[kKvClasses] = {};  // sum over generated tokens
   EngineTime admitted_at;
@@ -55,6 +56,7 @@ struct Sequence {
   std::shared_ptr<Job> job;
   std::int32_t choice = 0;
   std::int32_t generated = 0;
+  std::vector<TokenId> output;  // the generated tokens
   bool done = false;
   TokenHistory history;
   Sampler sampler;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <condition_variable>
+#include <future>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -9,9 +10,12 @@
 #include <vector>
 
 #include "core/check.h"
+#include "core/log.h"
 
 namespace fieldprint {
 namespace {
+
+constexpr std::size_t kMaxRevocations = 16;  // waiting; each is done within a step
 
 class ChannelGeneration final : public Generation {
  public:
@@ -72,6 +76,9 @@ class ThreadedEngine final : public Engine {
     return std::make_unique<ChannelGeneration>(std::move(channel));
   }
 
+  Result<RevocationOutcome> revoke(const RevokeAnchor& command) override;
+  AnchorState anchor_state() const override { return core_->door().state(); }
+
   EngineStats stats() const override {
     const std::lock_guard lock(mutex_);
     EngineStats stats = published_;
@@ -97,7 +104,13 @@ class ThreadedEngine final : public Engine {
   std::string numeric_profile() const override { return numeric_profile_; }
 
  private:
+  struct PendingRevocation {
+    RevokeAnchor command;
+    std::promise<RevocationOutcome> done;
+  };
+
   void loop();
+  void run_revocations(std::vector<PendingRevocation> pending);
   // Moves submitted jobs into the core; false when the thread should end.
   bool take_commands();
   void publish();
@@ -112,7 +125,8 @@ class ThreadedEngine final : public Engine {
 
   mutable std::mutex mutex_;
   std::condition_variable idle_changed_;
-  std::vector<std::shared_ptr<Job>> inbox_;  // bounded by max_queue
+  std::vector<std::shared_ptr<Job>> inbox_;     // bounded by max_queue
+  std::vector<PendingRevocation> revocations_;  // bounded by kMaxRevocations
   std::uint64_t submitted_ = 0;
   bool idle_ = true;
   bool draining_ = false;
@@ -122,18 +136,66 @@ class ThreadedEngine final : public Engine {
   std::thread thread_;
 };
 
+Result<RevocationOutcome> ThreadedEngine::revoke(const RevokeAnchor& command) {
+  core_->door().revoke(command.digest);  // refused from here on, even if the queue is full
+  std::future<RevocationOutcome> done;
+  {
+    const std::lock_guard lock(mutex_);
+    if (stopping_) {
+      return fail(ErrorKind::kUnavailable, "engine_stopped", "the engine was shut down");
+    }
+    if (revocations_.size() >= kMaxRevocations) {
+      return fail(ErrorKind::kUnavailable, "command_queue_full",
+                  "too many revocations are waiting for the engine; new requests for this anchor "
+                  "are refused already, ask again to end its conversations");
+    }
+    revocations_.push_back({command, {}});
+    done = revocations_.back().done.get_future();
+  }
+  waker_->notify();
+  return done.get();
+}
+
+void ThreadedEngine::run_revocations(std::vector<PendingRevocation> pending) {
+  for (PendingRevocation& item : pending) {
+    const RevokeAnchor& command = item.command;
+    const RevocationOutcome outcome =
+        core_->revoke(command.digest, command.policy, anchor_factory(command.replacement));
+    log_warn("anchor revoked", {{"digest", command.digest},
+                                {"cause", command.cause},
+                                {"policy", std::string(revocation_policy_name(command.policy))},
+                                {"was_in_front", outcome.was_in_front},
+                                {"ended", std::int64_t{outcome.ended}},
+                                {"reanchored", std::int64_t{outcome.reanchored}},
+                                {"anchor_pages", std::int64_t{outcome.anchor_pages}},
+                                {"prefix_pages", std::int64_t{outcome.prefix_pages}},
+                                {"replacement", outcome.replacement}});
+    if (outcome.scrub) {
+      log_error("revoked rows were not overwritten", {{"code", outcome.scrub->code}});
+    }
+    if (outcome.not_replaced) {
+      log_error("no replacement for the anchor",
+                {{"code", outcome.not_replaced->code}, {"reason", outcome.not_replaced->message}});
+    }
+    item.done.set_value(outcome);
+  }
+}
+
 bool ThreadedEngine::take_commands() {
   std::vector<std::shared_ptr<Job>> jobs;
+  std::vector<PendingRevocation> revocations;
   bool cancel_all = false;
   bool stopping = false;
   {
     const std::lock_guard lock(mutex_);
     jobs.swap(inbox_);
+    revocations.swap(revocations_);
     cancel_all = std::exchange(cancel_all_, false);
     stopping = stopping_;
     if (!jobs.empty()) idle_ = false;
   }
   for (std::shared_ptr<Job>& job : jobs) core_->enqueue(std::move(job));
+  run_revocations(std::move(revocations));  // after the jobs: it must meet them all
   if (stopping) {
     core_->fail_all({ErrorKind::kUnavailable, "engine_stopped", "the engine was shut down", {}});
   } else if (cancel_all) {

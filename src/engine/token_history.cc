@@ -1,6 +1,7 @@
 #include "engine/token_history.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "core/check.h"
 
@@ -19,6 +20,20 @@ void TokenHistory::append(TokenId token, KvClass cls) {
   tokens_.push_back(token);
   if (runs_.empty() || runs_.back().cls != cls) runs_.push_back({cls, 0});
   ++runs_.back().tokens;
+}
+
+void TokenHistory::stand_alone(std::span<const TokenId> opening) {
+  const std::vector<TokenId> tokens = std::exchange(tokens_, {});
+  const std::vector<AppendRun> runs = std::exchange(runs_, {});
+  const auto add = [this](TokenId token, KvClass cls) {
+    append(token, tokens_.empty() ? KvClass::kSink : cls);
+  };
+  for (const TokenId token : opening) add(token, KvClass::kSystem);
+  std::size_t next = 0;
+  for (const AppendRun& run : runs) {
+    FP_CHECK(run.cls != KvClass::kSink);
+    for (std::int32_t i = 0; i < run.tokens; ++i) add(tokens[next++], run.cls);
+  }
 }
 
 std::vector<AppendRun> TokenHistory::runs(std::int32_t begin, std::int32_t count) const {

@@ -25,6 +25,9 @@ class TokenHistory {
   TokenHistory(const std::vector<TokenSpan>& prompt, FirstToken first);
 
   void append(TokenId token, KvClass cls);
+  // What followed a sink begins the context itself from now on: `opening` comes before it,
+  // and the first token becomes the sink. Once, on a history made with kFollowsSink.
+  void stand_alone(std::span<const TokenId> opening);
 
   std::int32_t size() const { return static_cast<std::int32_t>(tokens_.size()); }
   std::span<const TokenId> tokens() const { return tokens_; }

@@ -10,6 +10,12 @@ namespace fieldprint {
 namespace {
 
 constexpr std::string_view kDomain = "fieldprint-prefix-v1";
+constexpr std::string_view kFamilyDomain = "fieldprint-prefix-family-v1";
+
+// A fixed size in every entry. Chains without a family keep zeros, which no name hashes to.
+Digest256 family_digest(std::string_view family) {
+  return Sha256().update(kFamilyDomain).update(family).finish();
+}
 
 Digest256 next_key(const Digest256& previous, KvClass cls, std::int32_t first_pos,
                    std::span<const std::int32_t> tokens) {
@@ -104,14 +110,34 @@ void PrefixIndex::clear() {
   key_of_page_.clear();
 }
 
-PrefixChain PrefixIndex::root(std::string_view salt, std::string_view seed,
-                              std::int32_t first_pos) {
+std::int32_t PrefixIndex::drop_family(std::string_view family) {
+  FP_CHECK(!family.empty());
+  const Digest256 wanted = family_digest(family);
+  std::int32_t dropped = 0;
+  for (auto it = entries_.begin(); it != entries_.end();) {
+    if (it->second.family != wanted) {
+      ++it;
+      continue;
+    }
+    const PageId page = it->second.page.page;
+    key_of_page_.erase(page);
+    it = entries_.erase(it);
+    pool_->drop_cached(page);
+    ++dropped;
+  }
+  return dropped;
+}
+
+PrefixChain PrefixIndex::root(std::string_view salt, std::string_view seed, std::int32_t first_pos,
+                              std::string_view family) {
   PrefixChain chain;
   Sha256 hash;
-  // Lengths first, so that no two (salt, seed) pairs give the same bytes.
+  // Lengths first, so that no two (salt, seed, family) give the same bytes.
   hash.update(kDomain).update_u64(salt.size()).update(salt).update_u64(seed.size()).update(seed);
+  hash.update_u64(family.size()).update(family);  // so that an entry has one family only
   chain.root_ = hash.update_u32(static_cast<std::uint32_t>(first_pos)).finish();
   chain.first_pos_ = first_pos;
+  if (!family.empty()) chain.family_ = family_digest(family);
   return chain;
 }
 
@@ -162,7 +188,7 @@ void PrefixIndex::insert_closed(PrefixChain& chain, const BlockTable& table,
     // closed shorter) stays there.
     if (entries_.contains(key) || pool_->is_cached(entry.page)) continue;
     pool_->mark_cached(entry.page);
-    entries_.emplace(key, Entry{entry, {page_tokens.begin(), page_tokens.end()}});
+    entries_.emplace(key, Entry{entry, chain.family_, {page_tokens.begin(), page_tokens.end()}});
     key_of_page_.emplace(entry.page, key);
   }
 }

@@ -2,10 +2,13 @@
 //
 // Each closed page (full, or followed by another page) has a key that commits to
 // everything its rows depend on:
-//   key_0 = SHA-256("fieldprint-prefix-v1" | salt | seed | first_pos)
+//   key_0 = SHA-256("fieldprint-prefix-v1" | salt | seed | family | first_pos)
 //   key_i = SHA-256(key_{i-1} | class | rows | first_pos | token ids)
 // The salt keeps tenants apart. The seed names whatever sits in front of the context
 // (anchor digest, mode, strengths): the context's K and V depend on it.
+// Each entry also carries the family of its chain: whatever its rows were derived from and
+// would have to go with, an anchor's digest for one. drop_family() is how revocation evicts
+// every cached page behind an anchor, whoever computed it and under which salt.
 // Token ids are stored and compared on a hit as well. Since layout depends only on what
 // was appended (kv/block_table.h), a prompt's spans say which pages to look for.
 //
@@ -57,6 +60,7 @@ class PrefixChain {
   };
   const Digest256& key() const { return links_.empty() ? root_ : links_.back().key; }
   Digest256 root_{};
+  Digest256 family_{};
   std::int32_t first_pos_ = 0;
   std::vector<Link> links_;
 };
@@ -74,8 +78,10 @@ class PrefixIndex {
   PrefixIndex(const PrefixIndex&) = delete;
   PrefixIndex& operator=(const PrefixIndex&) = delete;
 
-  // The chain of a context whose first prompt token sits at first_pos.
-  static PrefixChain root(std::string_view salt, std::string_view seed, std::int32_t first_pos);
+  // The chain of a context whose first prompt token sits at first_pos. family: what
+  // drop_family() will be asked for; empty for contexts that belong to nothing.
+  static PrefixChain root(std::string_view salt, std::string_view seed, std::int32_t first_pos,
+                          std::string_view family = {});
 
   // The longest run of cached pages that starts the prompt. Never the whole prompt: the
   // last token is always left to compute, since its logits are wanted. The pages are
@@ -89,6 +95,10 @@ class PrefixIndex {
   void insert_closed(PrefixChain& chain, const BlockTable& table,
                      std::span<const std::int32_t> tokens);
 
+  // Drops the entries of one family, which must not be empty; returns how many there were.
+  // Pages that nobody references become free. Chains of the family that live on would bring
+  // entries back: end or clear their sequences first. O(entries).
+  std::int32_t drop_family(std::string_view family);
   // Drops all entries; pages that nobody references become free.
   void clear();
   std::int32_t size() const { return static_cast<std::int32_t>(entries_.size()); }
@@ -102,6 +112,7 @@ class PrefixIndex {
   };
   struct Entry {
     PageEntry page;
+    Digest256 family{};
     std::vector<std::int32_t> tokens;
   };
   void forget(PageId page);

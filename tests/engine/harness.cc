@@ -91,6 +91,15 @@ GenerationRequest make_request(std::int32_t count, unsigned seed, std::int32_t m
 namespace {
 
 struct FakeAnchorRows {
+  explicit FakeAnchorRows(BlockPool& pool_in) : pool(&pool_in) {}
+  FakeAnchorRows(const FakeAnchorRows&) = delete;
+  FakeAnchorRows& operator=(const FakeAnchorRows&) = delete;
+  ~FakeAnchorRows() {
+    for (const PageEntry& entry : pages) pool->unpin(entry.page);
+    if (sink != kNoPage) pool->unpin(sink);
+  }
+  BlockPool* pool;
+  PageId sink = kNoPage;
   std::vector<PageEntry> pages;
   std::vector<Leaf> leaves;
 };
@@ -116,8 +125,9 @@ AnchorFactory fake_anchor(std::vector<TokenId> tokens) {
   return [tokens](BlockPool& pool, Runner& runner) -> Result<AnchorInFront> {
     AnchorInFront anchor;
     anchor.length = static_cast<std::int32_t>(tokens.size());
+    auto rows = std::make_shared<FakeAnchorRows>(pool);
     FP_ASSIGN(anchor.sink, pin_rows(pool, runner, std::span(tokens).first(1), 0, KvClass::kSink));
-    auto rows = std::make_shared<FakeAnchorRows>();
+    rows->sink = anchor.sink.page;
     for (std::size_t i = 1; i < tokens.size(); i += kPageRows) {
       const auto part =
           std::span(tokens).subspan(i, std::min<std::size_t>(kPageRows, tokens.size() - i));
@@ -128,6 +138,7 @@ AnchorFactory fake_anchor(std::vector<TokenId> tokens) {
     rows->leaves.push_back({0, static_cast<std::int32_t>(rows->pages.size())});
     anchor.view.pages = rows->pages;
     anchor.view.leaves = rows->leaves;
+    anchor.digest = "fake-anchor";
     anchor.seed = "fake-anchor";
     anchor.owner = rows;
     return anchor;

@@ -206,6 +206,44 @@ TEST(ThreadedEngine, AHandleMayOutliveItsEngine) {
   (*generation)->cancel();
 }
 
+TEST(ThreadedEngine, RevocationReturnsWhenTheEngineHasActed) {
+  Gate gate;
+  auto runner = std::make_unique<FakeRunner>(512, 256);
+  runner->before_forward = [&gate](std::span<const SequenceStep>) -> Status {
+    gate.pass();
+    return {};
+  };
+  EngineCoreSetup setup;
+  setup.runner = std::move(runner);
+  setup.decoder = std::make_shared<FakeDecoder>();
+  setup.anchor = fake_anchor({1, 2, 3, 4, 5});
+  auto engine = start_engine(std::move(setup));
+  ASSERT_TRUE(engine);
+  auto generation = (*engine)->submit(endless(1));
+  ASSERT_TRUE(generation);
+  gate.wait_entered();
+  Result<RevocationOutcome> outcome = fail(ErrorKind::kInternal, "none", "");
+  RevokeAnchor command;
+  command.digest = "fake-anchor";
+  std::thread revoker([&] { outcome = (*engine)->revoke(command); });
+  // Refused before the engine's thread has come out of its step.
+  std::string refusal;
+  while (refusal != "anchor_revoked") {
+    const auto late = (*engine)->submit(make_request(20, 2, 1));
+    if (!late) refusal = late.error().code;
+  }
+  gate.open();
+  revoker.join();
+  ASSERT_TRUE(outcome);
+  EXPECT_TRUE(outcome->was_in_front);
+  EXPECT_GE(outcome->ended, 1);
+  EXPECT_EQ(read_all(**generation).error->code, "anchor_revoked");
+  EXPECT_TRUE((*engine)->anchor_state().refusing);
+  EXPECT_EQ((*engine)->anchor_state().revoked, std::vector<std::string>{"fake-anchor"});
+  EXPECT_TRUE((*engine)->drain(kLong));
+  EXPECT_EQ((*engine)->stats().pages_used, 0);
+}
+
 TEST(ThreadedEngine, BadRequestsAreRefusedBeforeTheQueue) {
   const auto engine = start({});
   GenerationRequest request = make_request(20, 1, 5);

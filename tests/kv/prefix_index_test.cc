@@ -126,6 +126,51 @@ TEST(PrefixIndex, GrowsOverTurnsAndSkipsTheSink) {
   EXPECT_FALSE(cache.pool.is_cached(sink));
 }
 
+TEST(PrefixIndex, AFamilyGoesAsAWholeAndAlone) {
+  Cache cache;
+  const Tokens tokens = count_up(0, 40);
+  const Tokens longer = count_up(0, 60);
+  const std::vector<PrefixSpan> prompt = {{KvClass::kUser, tokens}};
+  const std::vector<PrefixSpan> next = {{KvClass::kUser, longer}};
+  const PrefixChain mine = PrefixIndex::root("", "anchor/joint", 7, "anchor");
+  const PrefixChain salted = PrefixIndex::root("tenant", "anchor/gated", 7, "anchor");
+  const PrefixChain other = PrefixIndex::root("", "other/joint", 7, "other");
+  for (const PrefixChain& root : {mine, salted, other, cache.root}) {
+    const BlockTable table = cache.run(prompt, root);
+  }
+  {  // pages that a second turn adds behind cached ones belong to the family too
+    PrefixMatch match = cache.index.lookup(mine, next);
+    BlockTable table(cache.pool, 7);
+    table.adopt(match.pages);
+    ASSERT_TRUE(table.commit(KvClass::kUser, 60 - match.tokens));
+    cache.index.insert_closed(match.chain, table, longer);
+  }
+  EXPECT_EQ(cache.index.size(), 3 + 2 + 2 + 2);
+  BlockTable live = cache.run(prompt, mine);  // shares nothing, but its keys are taken
+  live.clear();
+  EXPECT_EQ(cache.index.drop_family("anchor"), 5);
+  EXPECT_EQ(cache.index.lookup(mine, next).tokens, 0);
+  EXPECT_EQ(cache.index.lookup(salted, prompt).tokens, 0);
+  EXPECT_EQ(cache.index.lookup(other, prompt).tokens, 32);
+  EXPECT_EQ(cache.index.lookup(cache.root, prompt).tokens, 32);
+  EXPECT_EQ(cache.pool.cached_count(), 4);
+  EXPECT_EQ(cache.pool.free_count(), 28);
+  EXPECT_EQ(cache.index.drop_family("anchor"), 0);
+  cache.expect_sound();
+}
+
+TEST(PrefixIndex, DroppingAFamilyLeavesPagesToThoseWhoReadThem) {
+  Cache cache;
+  const Tokens tokens = count_up(0, 40);
+  const std::vector<PrefixSpan> prompt = {{KvClass::kUser, tokens}};
+  BlockTable table = cache.run(prompt, PrefixIndex::root("", "s", 0, "anchor"));
+  EXPECT_EQ(cache.index.drop_family("anchor"), 2);
+  EXPECT_EQ(cache.pool.used_count(), 3);
+  table.clear();
+  EXPECT_EQ(cache.pool.free_count(), 32);
+  cache.expect_sound();
+}
+
 TEST(PrefixIndex, RewindReopensAPartialPage) {
   Cache cache;
   PrefixChain chain = cache.root;
