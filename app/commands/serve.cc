@@ -44,6 +44,8 @@ Result<ServerOptions> server_options(const Settings& settings) {
   options.max_connections = static_cast<std::int32_t>(settings.integer("max-connections"));
   options.max_body_bytes = static_cast<std::size_t>(settings.integer("max-body"));
   options.request_deadline = as_milliseconds(settings.number("request-timeout"));
+  options.vllm_metrics =
+      settings.flag("vllm-metrics") ? VllmMetricNames::kOn : VllmMetricNames::kOff;
   options.build_version = version_string();
   return options;
 }
@@ -54,8 +56,10 @@ ServiceContext service_of(const Settings& settings, const EngineStack& stack) {
   service.text =
       make_text_service(*stack.model.tokenizer, stack.model.chat ? &*stack.model.chat : nullptr);
   const std::filesystem::path file(stack.model.path);
-  const std::string& alias = settings.text("model-alias");
-  service.model_id = alias.empty() ? file.stem().string() : alias;
+  service.aliases = settings.list("model-alias");
+  if (service.aliases.empty()) service.aliases.push_back(file.stem().string());
+  service.model_id = service.aliases.front();
+  service.aliases.erase(service.aliases.begin());
   service.model_digest = stack.model.digest;
   service.created = std::chrono::duration_cast<std::chrono::seconds>(
                         std::chrono::system_clock::now().time_since_epoch())

@@ -113,6 +113,19 @@ def answers_and_banner():
         check("idle server leaves on SIGTERM", server.exit_code() == 0, server.log())
 
 
+def other_names():
+    with Serving("--model-alias", "one", "--model-alias", "a/two", "--vllm-metrics") as server:
+        server.wait_ready()
+        models = json.loads(server.request("GET", "/v1/models").read())["data"]
+        check("all aliases are listed", [card["id"] for card in models] == ["one", "a/two"], models)
+        answer = json.loads(server.chat(model="a/two", max_tokens=1).read())
+        check("each alias is accepted", answer.get("model") == "a/two", answer)
+        check("the file's name is none of them",
+              server.chat(model=MODEL.stem, max_tokens=1).status == 404)
+        check("vLLM's metric names", server.metric(
+            r'vllm:generation_tokens_total\{model_name="one"\}') == 1)
+
+
 def drains():
     with Serving("--drain-timeout", "200") as server:
         server.wait_ready()
@@ -171,7 +184,8 @@ if not MODEL.is_file():
 MODEL = MODEL.resolve()
 with tempfile.TemporaryDirectory() as home:
     HOME = home
-    for part in (answers_and_banner, drains, second_signal, drain_timeout, client_that_leaves):
+    for part in (answers_and_banner, other_names, drains, second_signal, drain_timeout,
+                 client_that_leaves):
         part()
 print(f"{len(FAILURES)} failures: {FAILURES}" if FAILURES else "all good")
 sys.exit(1 if FAILURES else 0)
