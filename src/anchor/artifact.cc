@@ -20,9 +20,9 @@ namespace {
 // Rows are written as they lie in memory.
 static_assert(std::endian::native == std::endian::little);
 
-constexpr const char* kJsonFile = "/anchor.json";
-constexpr const char* kTextFile = "/text";
-constexpr const char* kRowsFile = "/rows.safetensors";
+const std::string kJsonFile = std::string("/") + kAnchorJsonName;
+const std::string kTextFile = std::string("/") + kAnchorTextName;
+const std::string kRowsFile = std::string("/") + kAnchorRowsName;
 
 using Bytes = std::span<const std::uint8_t>;
 
@@ -81,7 +81,7 @@ Result<std::string> read_whole(const std::string& path, std::uint64_t limit) {
 }
 
 tl::unexpected<Error> mismatch(const std::string& path) {
-  return fail(ErrorKind::kCorrupt, "anchor_corrupt",
+  return fail(ErrorKind::kCorrupt, "anchor_digest_mismatch",
               path + " is not the file anchor.json names (size or digest differ)");
 }
 
@@ -182,15 +182,20 @@ Status save_anchor(AnchorArtifact& artifact, const std::string& folder) {
   return {};
 }
 
-Result<AnchorArtifact> load_anchor(const std::string& folder) {
+Result<LoadedAnchor> load_anchor_files(const std::string& folder) {
   const std::string base = without_trailing_slash(folder);
   FP_ASSIGN(const std::string json, read_whole(base + kJsonFile, kAnchorMaxJson));
   FP_ASSIGN(const AnchorDocument document, parse_anchor_json(text_bytes(json)));
-  AnchorArtifact artifact = document.head;
-  FP_TRY(load_text(base + kTextFile, document, artifact));
-  FP_TRY(load_rows(base + kRowsFile, document, artifact));
-  FP_TRY(check_anchor_values(artifact));
-  return artifact;
+  LoadedAnchor loaded{document.head, document.text, document.rows};
+  FP_TRY(load_text(base + kTextFile, document, loaded.artifact));
+  FP_TRY(load_rows(base + kRowsFile, document, loaded.artifact));
+  FP_TRY(check_anchor_values(loaded.artifact));
+  return loaded;
+}
+
+Result<AnchorArtifact> load_anchor(const std::string& folder) {
+  FP_ASSIGN(LoadedAnchor loaded, load_anchor_files(folder));
+  return std::move(loaded.artifact);
 }
 
 }  // namespace fieldprint

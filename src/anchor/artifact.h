@@ -12,6 +12,10 @@
 
 namespace fieldprint {
 
+inline constexpr const char* kAnchorJsonName = "anchor.json";
+inline constexpr const char* kAnchorTextName = "text";
+inline constexpr const char* kAnchorRowsName = "rows.safetensors";
+
 struct AnchorRecipe {
   std::string method = "exact";  // rows are the model's own KV of the text
   std::string wrap = "system";   // "system": as the chat template's system turn; "raw"
@@ -44,9 +48,24 @@ struct AnchorArtifact {
 // when the artifact itself breaks the format's limits.
 Status save_anchor(AnchorArtifact& artifact, const std::string& folder);
 
-// Reads and checks a folder: sizes, digests of text and rows, finite values.
-// Errors: anchor_missing, anchor_corrupt, anchor_too_large, anchor_version (unknown version,
-// method or wrap), anchor_unknown_field, anchor_name_invalid, io_open, io_read.
+// What anchor.json says about another file of the folder.
+struct FileDigest {
+  std::string digest;  // "sha256:<hex>"
+  std::uint64_t size = 0;
+};
+
+struct LoadedAnchor {
+  AnchorArtifact artifact;
+  FileDigest text;  // as read: every byte was hashed once, on the way into memory
+  FileDigest rows;
+};
+
+// Reads and checks a folder: sizes, digests of text and rows, finite values. Links are not
+// followed. Says nothing about who made it: that is load_signed_anchor (anchor/signed.h).
+// Errors: anchor_missing, anchor_corrupt, anchor_digest_mismatch (text or rows are not the
+// files that anchor.json names), anchor_symlink, anchor_too_large, anchor_version (unknown
+// version, method or wrap), anchor_unknown_field, anchor_name_invalid, io_open, io_read.
+Result<LoadedAnchor> load_anchor_files(const std::string& folder);
 Result<AnchorArtifact> load_anchor(const std::string& folder);
 
 }  // namespace fieldprint

@@ -7,13 +7,14 @@
 #include "anchor/safetensors.h"
 #include "codec/canonical_json.h"
 #include "codec/utf8.h"
+#include "provenance/scope.h"
 
 namespace fieldprint {
 namespace {
 
 constexpr const char* kFormat = "fieldprint-anchor";
 constexpr std::size_t kMaxField = 256;
-constexpr std::size_t kDigestText = 7 + 64;  // "sha256:" and 64 digits
+constexpr std::size_t kDigestText = 7 + 64;
 
 tl::unexpected<Error> corrupt(const std::string& what) {
   return fail(ErrorKind::kCorrupt, "anchor_corrupt", what);
@@ -28,12 +29,6 @@ tl::unexpected<Error> rename(const Error& error) {
     return fail(ErrorKind::kUnsupported, "anchor_unknown_field", error.message, error.param);
   }
   return fail(ErrorKind::kCorrupt, "anchor_corrupt", "anchor.json: " + error.message, error.param);
-}
-
-bool is_digest(std::string_view text) {
-  if (text.size() != kDigestText || !text.starts_with("sha256:")) return false;
-  return std::ranges::all_of(
-      text.substr(7), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
 }
 
 Status check_version(const CanonicalValue& root) {
@@ -59,9 +54,10 @@ Status check_version(const CanonicalValue& root) {
 Status check_head(const AnchorDocument& document) {
   const AnchorArtifact& head = document.head;
   FP_TRY(check_anchor_name(head.name));
-  if (!is_digest(head.model_digest)) return corrupt("model_digest is not sha256:<64 hex digits>");
-  if (!is_digest(document.text.digest)) return corrupt("text.digest is not a SHA-256");
-  if (!is_digest(document.rows.digest)) return corrupt("rows.digest is not a SHA-256");
+  if (!is_digest_text(head.model_digest))
+    return corrupt("model_digest is not sha256:<64 hex digits>");
+  if (!is_digest_text(document.text.digest)) return corrupt("text.digest is not a SHA-256");
+  if (!is_digest_text(document.rows.digest)) return corrupt("rows.digest is not a SHA-256");
   if (head.recipe.method != "exact") {
     return fail(ErrorKind::kUnsupported, "anchor_version",
                 "recipe.method '" + head.recipe.method + "' is unknown to this build");

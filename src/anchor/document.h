@@ -23,11 +23,6 @@ inline constexpr std::int32_t kAnchorMaxHeads = 1024;
 inline constexpr std::int32_t kAnchorMaxHeadDim = 1024;
 inline constexpr std::size_t kAnchorMaxName = 128;  // bytes, no control characters
 
-struct FileDigest {
-  std::string digest;  // "sha256:<hex>"
-  std::uint64_t size = 0;
-};
-
 // An artifact without its text, rows and beta, plus the digests of the files with them.
 struct AnchorDocument {
   AnchorArtifact head;

@@ -49,9 +49,13 @@ InputFile::~InputFile() {
 
 Result<InputFile> InputFile::open(const std::string& path) {
   // Non-blocking, so that a pipe in the folder cannot hang the open.
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
   if (fd < 0 && (errno == ENOENT || errno == ENOTDIR)) {
     return fail(ErrorKind::kNotFound, "anchor_missing", "there is no anchor file " + path);
+  }
+  if (fd < 0 && errno == ELOOP) {
+    return fail(ErrorKind::kForbidden, "anchor_symlink",
+                path + " is a symbolic link; an anchor's files must be in its folder");
   }
   if (fd < 0) return io_error("io_open", "cannot open " + path);
   InputFile file(fd, 0, path);

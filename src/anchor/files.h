@@ -12,7 +12,8 @@ namespace fieldprint {
 // A regular file open for reading; devices, pipes and folders are refused.
 class InputFile {
  public:
-  // Errors: anchor_missing (no such file), anchor_corrupt (not a regular file), io_open.
+  // Errors: anchor_missing (no such file), anchor_corrupt (not a regular file),
+  // anchor_symlink, io_open.
   static Result<InputFile> open(const std::string& path);
   ~InputFile();
   InputFile(InputFile&& other) noexcept;

@@ -23,8 +23,9 @@ using test::write_file;
 constexpr const char* kTinyDigest =
     "sha256:a8a901aae948faf8ea9a2b4830c4159dbc0be3d8b1e70ce7861c93297788faa0";
 
-const std::set<std::string> kNamed = {"anchor_corrupt", "anchor_too_large", "anchor_version",
-                                      "anchor_unknown_field", "anchor_name_invalid"};
+const std::set<std::string> kNamed = {"anchor_corrupt",      "anchor_too_large",
+                                      "anchor_version",      "anchor_unknown_field",
+                                      "anchor_name_invalid", "anchor_digest_mismatch"};
 const char* const kFiles[] = {"anchor.json", "text", "rows.safetensors"};
 
 class Artifact : public test::FolderTest {
@@ -105,11 +106,13 @@ TEST_F(Artifact, EveryFlippedByteIsNoticed) {
 TEST_F(Artifact, EveryTruncationAndAnyAppendedByteIsRefused) {
   for (const char* file : kFiles) {
     const std::string good = read_file(folder_ / file);
+    const bool self_describing = std::string(file) == "anchor.json";
+    const char* const code = self_describing ? "anchor_corrupt" : "anchor_digest_mismatch";
     write_file(folder_ / file, good + "\n");
-    EXPECT_EQ(load_code(), "anchor_corrupt") << file;
+    EXPECT_EQ(load_code(), code) << file;
     for (std::size_t length = good.size(); length-- > 0;) {
       fs::resize_file(folder_ / file, length);
-      EXPECT_EQ(load_code(), "anchor_corrupt") << file << " cut to " << length;
+      EXPECT_EQ(load_code(), code) << file << " cut to " << length;
     }
     write_file(folder_ / file, good);
   }
