@@ -122,8 +122,8 @@ def other_names():
         check("each alias is accepted", answer.get("model") == "a/two", answer)
         check("the file's name is none of them",
               server.chat(model=MODEL.stem, max_tokens=1).status == 404)
-        check("vLLM's metric names", server.metric(
-            r'vllm:generation_tokens_total\{model_name="one"\}') == 1)
+        tokens = r'vllm:generation_tokens_total\{model_name="one"\}'
+        check("vLLM's metric names", until(lambda: server.metric(tokens) == 1))
 
 
 def drains():
