@@ -66,8 +66,9 @@ class AuthorityState {
   // statement_out_of_sequence.
   Status add_statement(std::uint64_t index, StatementType kind, std::string_view envelope);
   Status add_root(std::uint64_t index, std::string_view envelope);
-  // An override that was used: from now on its nonce is taken.
-  Status add_override_use(std::uint64_t index, std::string_view envelope);
+  // An override that was used: it cannot be used again. The envelope, if the entry has one,
+  // takes its nonce too, so that no other statement with that nonce is good.
+  void add_override_use(std::string_view statement_digest, std::string_view envelope);
 
   // The promotion that lets this anchor stand in this place now, or why not. Errors:
   // anchor_revoked, anchor_not_promoted, promotion_scope, anchor_superseded,
@@ -107,7 +108,7 @@ class AuthorityState {
   std::vector<LoggedStatement> revocations_;  // in log order
   std::map<Line, NextInLine> lines_;
   std::set<std::string> digests_;  // of accepted statements
-  std::set<std::string> nonces_;
+  std::set<std::string> used_;     // digests and nonces of used overrides
   std::vector<IgnoredEntry> ignored_;
   std::uint64_t policy_epoch_ = 0;
 };
