@@ -4,11 +4,12 @@
 #include <array>
 
 #include "ledger/entry.h"
+#include "merkle/entry_bundle.h"
+#include "merkle/proof_builder.h"
 
 namespace fieldprint {
 namespace {
 
-constexpr std::size_t kLeavesAtOnce = 4096;
 constexpr std::int64_t kClockSkew = 300;  // seconds by which two honest clocks may differ
 
 // Entries that change what is allowed. Canonical JSON: a leaf of this kind holds exactly these
@@ -70,23 +71,51 @@ std::int64_t quorum_time(const Policy& policy, const VerifiedCheckpoint& checkpo
 
 }  // namespace
 
-AuthorityLog::AuthorityLog(SignedRoot genesis, SignedRoot newest,
-                           std::unique_ptr<LeafSource> source, std::optional<SeenHead> seen)
+AuthorityLog::AuthorityLog(SignedRoot genesis, SignedRoot newest, std::unique_ptr<LogSource> source,
+                           std::optional<SeenHead> seen)
     : newest_known_(std::move(newest)),
       source_(std::move(source)),
       seen_(seen),
       state_(std::move(genesis)) {}
 
+FileLogSource::FileLogSource(Env& env, std::string ledger_dir)
+    : env_(env), dir_(std::move(ledger_dir)), tiles_(env, dir_) {}
+
+Result<std::vector<std::string>> FileLogSource::checkpoints() {
+  std::vector<std::string> found;
+  for (const char* name : {"/checkpoint.witnessed", "/checkpoint"}) {
+    FP_ASSIGN(const bool there, env_.exists(dir_ + name));
+    if (!there) continue;
+    FP_ASSIGN(const std::vector<std::uint8_t> bytes, env_.read_file(dir_ + name, kMaxNoteBytes));
+    found.emplace_back(bytes.begin(), bytes.end());
+  }
+  if (found.empty()) {
+    return fail(ErrorKind::kNotFound, "ledger_missing", dir_ + ": no checkpoint, so no ledger");
+  }
+  return found;
+}
+
 Result<CheckpointView> AuthorityLog::open_checkpoint(const SignedRoot& root) const {
   FP_ASSIGN(const Policy policy, Policy::parse(root.root.policy));
-  FP_ASSIGN(std::string text, source_->checkpoint());
-  FP_ASSIGN(const VerifiedCheckpoint opened, policy.open(text));
-  CheckpointView view;
-  view.text = std::move(text);
-  view.size = opened.checkpoint.size;
-  view.root = opened.checkpoint.root;
-  view.time_s = quorum_time(policy, opened);
-  return view;
+  FP_ASSIGN(std::vector<std::string> texts, source_->checkpoints());
+  Result<CheckpointView> newest =
+      fail(ErrorKind::kNotFound, "ledger_missing", "the ledger has no checkpoint");
+  for (std::string& text : texts) {
+    const Result<VerifiedCheckpoint> opened = policy.open(text);
+    if (!opened) {
+      if (!newest) newest = tl::unexpected(opened.error());
+      continue;
+    }
+    CheckpointView view;
+    view.text = std::move(text);
+    view.size = opened->checkpoint.size;
+    view.root = opened->checkpoint.root;
+    view.time_s = quorum_time(policy, *opened);
+    const bool newer = !newest || view.size > newest->size ||
+                       (view.size == newest->size && view.time_s > newest->time_s);
+    if (newer) newest = std::move(view);
+  }
+  return newest;
 }
 
 Status AuthorityLog::check_seen(const CompactRange& range) const {
@@ -96,21 +125,26 @@ Status AuthorityLog::check_seen(const CompactRange& range) const {
                   " that was seen before: its history was rewritten");
 }
 
+// Up to 256 leaves; their bytes are not compared with anything here.
+Result<std::vector<std::string>> AuthorityLog::read_bundle(std::uint64_t index,
+                                                           std::uint64_t size) const {
+  TileId id{TileKind::kEntries, 0, index, tile_width(0, index, size)};
+  FP_ASSIGN(const std::string bytes, source_->tiles().read_tile(id));
+  auto entries = parse_entry_bundle(bytes, id.width);
+  if (!entries && !id.full()) entries = parse_entry_bundle(bytes, kTileWidth);  // it has grown
+  if (!entries) return tl::unexpected(entries.error());
+  return std::vector<std::string>(entries->begin(), entries->begin() + id.width);
+}
+
 Status AuthorityLog::read_leaves(std::uint64_t size, CompactRange& range,
                                  AuthorityState& state) const {
   while (range.size() < size) {
-    const auto wanted =
-        static_cast<std::size_t>(std::min<std::uint64_t>(kLeavesAtOnce, size - range.size()));
-    FP_ASSIGN(const std::vector<std::string> leaves, source_->leaves(range.size(), wanted));
-    if (leaves.empty() || leaves.size() > wanted) {
-      return fail(ErrorKind::kCorrupt, "ledger_corrupt",
-                  "the ledger ends at leaf " + std::to_string(range.size()) +
-                      ", its checkpoint says " + std::to_string(size));
-    }
-    for (const std::string& leaf : leaves) {
+    const std::uint64_t first = range.size() / kTileWidth * kTileWidth;
+    FP_ASSIGN(const std::vector<std::string> leaves, read_bundle(first / kTileWidth, size));
+    for (std::size_t i = range.size() - first; i < leaves.size(); ++i) {
       const std::uint64_t index = range.size();
-      range.append(leaf_hash(leaf));
-      if (may_have_authority(leaf)) FP_TRY(apply(index, leaf, state));
+      range.append(leaf_hash(leaves[i]));
+      if (may_have_authority(leaves[i])) FP_TRY(apply(index, leaves[i], state));
       FP_TRY(check_seen(range));
     }
   }
@@ -172,22 +206,20 @@ Status AuthorityLog::check_fresh(std::int64_t now_s, std::int64_t max_age_s) con
 }
 
 Result<AuthorityLog::Inclusion> AuthorityLog::prove(std::uint64_t index) {
+  if (index >= checkpoint_.size) {
+    return fail(ErrorKind::kNotFound, "ledger_index",
+                "entry " + std::to_string(index) + " is not under the checkpoint that was read");
+  }
+  FP_ASSIGN(const std::vector<std::string> leaves,
+            read_bundle(index / kTileWidth, checkpoint_.size));
   Inclusion inclusion;
-  FP_ASSIGN(const std::vector<std::string> leaves, source_->leaves(index, 1));
-  if (leaves.size() != 1) {
-    return fail(ErrorKind::kCorrupt, "ledger_corrupt",
-                "leaf " + std::to_string(index) + " cannot be read");
-  }
-  inclusion.leaf = leaves.front();
-  FP_ASSIGN(inclusion.proof, source_->prove(index));
+  inclusion.leaf = leaves[index % kTileWidth];
+  TileNodeReader nodes(source_->tiles(), checkpoint_.size);
+  FP_ASSIGN(std::vector<Digest256> hashes, make_inclusion_proof(index, checkpoint_.size, nodes));
+  const TlogProof proof{std::nullopt, index, std::move(hashes), checkpoint_.text};
   FP_ASSIGN(const Policy policy, Policy::parse(state_.root().root.policy));
-  FP_ASSIGN(const TlogProof proof, tlog_proof_parse(inclusion.proof));
-  if (proof.index != index) {
-    return fail(ErrorKind::kCorrupt, "proof_invalid",
-                "the proof is for leaf " + std::to_string(proof.index) + ", not for leaf " +
-                    std::to_string(index));
-  }
   FP_TRY(tlog_proof_verify(proof, leaf_hash(inclusion.leaf), policy));
+  inclusion.proof = tlog_proof_print(proof);
   return inclusion;
 }
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "ledger/ledger_reader.h"
 #include "merkle/compact_range.h"
 #include "merkle/policy.h"
 #include "merkle/tlog_proof.h"
@@ -20,17 +21,27 @@
 
 namespace fieldprint {
 
-// Where leaves and tree heads come from: a ledger in this process, or files of one. Nothing
-// it returns is believed without proof.
-class LeafSource {
+// Where tree heads and tiles come from. Nothing it returns is believed without proof.
+class LogSource {
  public:
-  virtual ~LeafSource() = default;
-  // Newest signed checkpoint, with as many cosignatures as there are.
-  virtual Result<std::string> checkpoint() = 0;
-  // Leaves [first, first + n) with 1 <= n <= count, all below the newest checkpoint's size.
-  virtual Result<std::vector<std::string>> leaves(std::uint64_t first, std::size_t count) = 0;
-  // c2sp.org/tlog-proof@v1 text for a leaf.
-  virtual Result<std::string> prove(std::uint64_t index) = 0;
+  virtual ~LogSource() = default;
+  // Signed checkpoints, at least one; the newest that the policy accepts is taken.
+  virtual Result<std::vector<std::string>> checkpoints() = 0;
+  virtual TileSource& tiles() = 0;
+};
+
+// The published files of a ledger's folder (ledger/ledger.h). Needs no key and no database.
+class FileLogSource : public LogSource {
+ public:
+  FileLogSource(Env& env, std::string ledger_dir);
+  // Errors: ledger_missing, those of Env.
+  Result<std::vector<std::string>> checkpoints() override;
+  TileSource& tiles() override { return tiles_; }
+
+ private:
+  Env& env_;
+  std::string dir_;
+  FileTileSource tiles_;
 };
 
 // A tree head seen before. The log must contain it, whatever it says now.
@@ -51,7 +62,7 @@ class AuthorityLog {
  public:
   // genesis and newest: the root trusted from the start, and the last one known here; equal
   // for a trust folder that never rotated. Reads nothing yet.
-  AuthorityLog(SignedRoot genesis, SignedRoot newest, std::unique_ptr<LeafSource> source,
+  AuthorityLog(SignedRoot genesis, SignedRoot newest, std::unique_ptr<LogSource> source,
                std::optional<SeenHead> seen);
 
   // Reads up to the newest checkpoint. On error nothing that was known is forgotten, and what
@@ -80,11 +91,12 @@ class AuthorityLog {
 
  private:
   Result<CheckpointView> open_checkpoint(const SignedRoot& root) const;
+  Result<std::vector<std::string>> read_bundle(std::uint64_t index, std::uint64_t size) const;
   Status read_leaves(std::uint64_t size, CompactRange& range, AuthorityState& state) const;
   Status check_seen(const CompactRange& range) const;
 
   SignedRoot newest_known_;
-  std::unique_ptr<LeafSource> source_;
+  std::unique_ptr<LogSource> source_;
   std::optional<SeenHead> seen_;
   AuthorityState state_;
   CompactRange range_;

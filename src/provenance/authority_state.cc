@@ -106,18 +106,20 @@ void AuthorityState::add_override_use(std::string_view digest, std::string_view 
   }
 }
 
-bool AuthorityState::is_revoked(std::string_view digest, const Place& place) const {
-  return std::ranges::any_of(revocations_, [&](const LoggedStatement& revocation) {
+const LoggedStatement* AuthorityState::revocation_of(std::string_view digest,
+                                                     const Place& place) const {
+  const auto found = std::ranges::find_if(revocations_, [&](const LoggedStatement& revocation) {
     return revocation.statement().subject_digest == digest &&
            covers(revocation.statement().scope, place);
   });
+  return found == revocations_.end() ? nullptr : &*found;
 }
 
 Result<LoggedStatement> AuthorityState::check_anchor(std::string_view anchor_digest,
                                                      const Place& place, std::int64_t now) const {
   FP_TRY(check_place(place));
   const std::string anchor(anchor_digest);
-  if (is_revoked(anchor_digest, place)) {
+  if (revocation_of(anchor_digest, place) != nullptr) {
     return forbidden("anchor_revoked", "anchor " + anchor + " was revoked; it cannot come back");
   }
   const LoggedStatement* found = nullptr;
@@ -145,7 +147,7 @@ Result<LoggedStatement> AuthorityState::check_anchor(std::string_view anchor_dig
                                                 other.statement().subject_digest);
     }
   }
-  if (is_revoked(found->signed_statement.digest, place)) {
+  if (revocation_of(found->signed_statement.digest, place) != nullptr) {
     return forbidden("promotion_revoked", "the promotion of anchor " + anchor +
                                               " was withdrawn; promote it again to load it");
   }

@@ -94,8 +94,8 @@ class AuthorityState {
   // 1 + log index of the newest accepted root, promotion or revocation; 0 before any. Grows
   // with every change of what is allowed: part of cache keys and receipts.
   std::uint64_t policy_epoch() const { return policy_epoch_; }
-  // Whether a revocation that holds in this place names the digest.
-  bool is_revoked(std::string_view digest, const Place& place) const;
+  // The first revocation that names the digest and holds in this place; null if none does.
+  const LoggedStatement* revocation_of(std::string_view digest, const Place& place) const;
 
  private:
   using Line = std::tuple<StatementType, std::string, std::string, std::string>;
