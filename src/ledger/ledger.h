@@ -31,12 +31,12 @@
 #include "crypto/sha256.h"
 #include "ledger/checkpoint_file.h"
 #include "ledger/entry.h"
+#include "ledger/ledger_reader.h"
 #include "store/env.h"
 
 namespace fieldprint {
 
-class LedgerReader;
-class WitnessPolicyRunner;
+class WitnessClient;
 
 enum class Durability : std::uint8_t {
   kAcknowledged,  // in this process's memory: lost if the process dies
@@ -64,7 +64,7 @@ struct LedgerOptions {
   std::size_t cached_tiles = 1024;                 // 16 KiB each
   // Collects cosignatures after each new checkpoint; null: no witness policy, and nothing is
   // ever kWitnessed. ledger/witness_client.h makes one.
-  std::shared_ptr<WitnessPolicyRunner> witnesses;
+  std::shared_ptr<WitnessClient> witnesses;
 };
 
 // Receipt for entries handed to append(): `count` neighbours in the log.
@@ -74,15 +74,9 @@ class Ticket {
   const std::vector<Digest256>& leaf_hashes() const;  // of the entries, in order
 
  private:
-  friend class Sequencer;
+  friend class LedgerImpl;
   struct State;
   std::shared_ptr<State> state_;
-};
-
-struct InclusionProof {
-  std::uint64_t index = 0;
-  std::vector<Digest256> hashes;  // leaf to root
-  SignedCheckpoint checkpoint;    // the tree they lead to
 };
 
 struct FoundEntry {
