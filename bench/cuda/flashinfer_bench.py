@@ -1,6 +1,6 @@
 """FlashInfer's paged decode on the cases of decode_bench.cu, timed the same way.
 
-Prints one JSON line per (case, variant), like attention_cuda_bench. Needs torch and
+Prints one JSON line per (case, variant), like attention_cuda_decode_bench. Needs torch and
 flashinfer (0.6.3 is the version docs/performance.md quotes). plan() runs outside the
 timed region, run() is replayed from a CUDA graph over rotating pools.
 """

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Turns the lines of attention_cuda_bench and flashinfer_bench.py into results and a table.
+"""Turns the lines of attention_cuda_decode_bench and flashinfer_bench.py into results and a table.
 
 usage: report.py LINES.jsonl... [--device NAME --commit ID]   (for lines from elsewhere)
 

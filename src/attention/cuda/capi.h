@@ -36,7 +36,8 @@ typedef enum fp_attn_status {
   FP_ATTN_BAD_SCALE = 10,          /* softmax scale not finite and positive */
   FP_ATTN_NO_DEVICE = 11,          /* no CUDA driver or device */
   FP_ATTN_UNSUPPORTED_DEVICE = 12, /* not compute capability 9.0 */
-  FP_ATTN_CUDA_ERROR = 13          /* the runtime refused; see cudaGetLastError */
+  FP_ATTN_CUDA_ERROR = 13,         /* the runtime refused; see cudaGetLastError */
+  FP_ATTN_BAD_ROWS = 14            /* fp_attn_prefill_args.rows is not an FP_ATTN_ROWS value */
 } fp_attn_status;
 
 /* Stable snake_case name, e.g. "unsupported_head_dim". */
@@ -53,6 +54,8 @@ typedef struct fp_attn_shape {
 typedef struct fp_attn_pool {
   uint64_t k_map[16]; /* opaque; copied to an aligned place before use */
   uint64_t v_map[16];
+  uint64_t k_tile_map[16]; /* whole pages, for prefill */
+  uint64_t v_tile_map[16];
   const void* k;
   const void* v;
   fp_attn_shape shape;
@@ -112,7 +115,8 @@ enum {
   FP_ATTN_TABLE_BAD_PAGE_COUNT = 1,
   FP_ATTN_TABLE_BAD_ANCHOR = 2,
   FP_ATTN_TABLE_TOO_MANY_PAGES = 4,
-  FP_ATTN_TABLE_BAD_PAGE_ID = 8
+  FP_ATTN_TABLE_BAD_PAGE_ID = 8,
+  FP_ATTN_TABLE_BAD_QUERIES = 16 /* prefill: query starts that fall, or pass the end of q */
 };
 
 /* Builds the step's work lists. `stream` is a cudaStream_t. Once per step. */
@@ -123,6 +127,47 @@ fp_attn_status fp_attn_plan(const fp_attn_shape* shape, const fp_attn_tables* ta
 fp_attn_status fp_attn_decode(const fp_attn_pool* pool, const fp_attn_tables* tables,
                               const fp_attn_workspace* workspace, const fp_attn_decode_args* args,
                               void* stream);
+
+/* The queries of a prefill step: sequence i has rows starts[i]..starts[i+1]-1 of q, at
+ * consecutive positions from first_positions[i]; their own K and V are in the pages already.
+ * A query at position p sees the rows whose position is <= p. Positions ascend along a
+ * page table and within a page. A chunk of a long prompt is a step like any other: rows
+ * of earlier chunks are simply there, and bits do not depend on how a prompt was cut. */
+typedef struct fp_attn_queries {
+  const int32_t* starts;          /* [batch + 1]; a sequence may have no query */
+  const int32_t* first_positions; /* [batch] */
+  const int32_t* page_positions;  /* [batch][page_stride]: position of each page's first row */
+  const int32_t*
+      anchor_positions; /* [anchors][anchor_stride]; NULL = every query sees the anchor */
+  int32_t tokens;       /* rows of q; starts[batch] may not exceed it */
+} fp_attn_queries;
+
+/* Which queries' log-sum-exps and masses are written. */
+enum {
+  FP_ATTN_ROWS_LAST = 0, /* each sequence's last one: arrays are [batch][q_heads]... */
+  FP_ATTN_ROWS_ALL = 1   /* every one: arrays are [tokens][q_heads]... */
+};
+
+/* One layer of one prefill step. q and o of `base` are [tokens][q_heads][head_dim]; without
+ * queries a sequence's statistics stay as they were. */
+typedef struct fp_attn_prefill_args {
+  fp_attn_decode_args base;
+  int32_t rows; /* FP_ATTN_ROWS_LAST or FP_ATTN_ROWS_ALL */
+} fp_attn_prefill_args;
+
+/* Bytes for fp_attn_workspace.data in the two calls below; 0 if the shape is refused. Only
+ * max_batch matters. The status word is the workspace's first 32 bits here too. */
+size_t fp_attn_prefill_workspace_bytes(const fp_attn_shape* shape, const fp_attn_limits* limits);
+
+/* Orders the step's sequences. Once per step; lengths are read on the device only. */
+fp_attn_status fp_attn_prefill_plan(const fp_attn_shape* shape, const fp_attn_tables* tables,
+                                    const fp_attn_queries* queries,
+                                    const fp_attn_workspace* workspace, void* stream);
+
+/* Causal attention of one layer, after fp_attn_prefill_plan with the same arguments. */
+fp_attn_status fp_attn_prefill(const fp_attn_pool* pool, const fp_attn_tables* tables,
+                               const fp_attn_queries* queries, const fp_attn_workspace* workspace,
+                               const fp_attn_prefill_args* args, void* stream);
 
 /* Reads all context pages and nothing else, for measuring. engine 0: plain loads;
  * 1: the decode kernel's own loads without its arithmetic (after fp_attn_plan). */

@@ -76,8 +76,8 @@ fp_attn_status check_tables(const fp_attn_shape& shape, const fp_attn_tables* ta
   return FP_ATTN_OK;
 }
 
-fp_attn_status check_workspace(const fp_attn_shape& shape, const fp_attn_tables& tables,
-                               const fp_attn_workspace* workspace) {
+fp_attn_status check_workspace(const fp_attn_tables& tables, const fp_attn_workspace* workspace,
+                               WorkspaceBytes bytes_needed, const fp_attn_shape& shape) {
   if (workspace == nullptr || workspace->data == nullptr) return FP_ATTN_NULL_POINTER;
   if (!aligned(workspace->data, 256)) return FP_ATTN_MISALIGNED_POINTER;
   if (workspace->limits.max_batch <= 0 || workspace->limits.max_total_pages < 0) {
@@ -86,7 +86,7 @@ fp_attn_status check_workspace(const fp_attn_shape& shape, const fp_attn_tables&
   if (workspace->limits.max_batch > kMaxBatch || tables.batch > workspace->limits.max_batch) {
     return FP_ATTN_BATCH_TOO_LARGE;
   }
-  if (workspace->bytes < fp_attn_workspace_bytes(&shape, &workspace->limits)) {
+  if (workspace->bytes < bytes_needed(&shape, &workspace->limits)) {
     return FP_ATTN_WORKSPACE_TOO_SMALL;
   }
   return FP_ATTN_OK;
@@ -104,6 +104,30 @@ fp_attn_status check_decode_args(const fp_attn_tables& tables, const fp_attn_dec
   const bool modes = tables.anchor_ids != nullptr && args->modes != nullptr;
   if (modes && (args->gamma == nullptr || args->psi == nullptr)) return FP_ATTN_NULL_POINTER;
   return FP_ATTN_OK;
+}
+
+fp_attn_status check_queries(const fp_attn_shape& shape, const fp_attn_queries* queries) {
+  if (queries == nullptr || queries->starts == nullptr || queries->first_positions == nullptr ||
+      queries->page_positions == nullptr) {
+    return FP_ATTN_NULL_POINTER;
+  }
+  if (!all_aligned({queries->starts, queries->first_positions, queries->page_positions,
+                    queries->anchor_positions},
+                   4)) {
+    return FP_ATTN_MISALIGNED_POINTER;
+  }
+  // Items are counted in 32 bits, one per query and query head at most.
+  constexpr std::int64_t kMost = std::int64_t{1} << 31;
+  if (queries->tokens < 0 || std::int64_t{queries->tokens} * shape.q_heads >= kMost) {
+    return FP_ATTN_BAD_SHAPE;
+  }
+  return FP_ATTN_OK;
+}
+
+fp_attn_status check_prefill_args(const fp_attn_tables& tables, const fp_attn_prefill_args* args) {
+  if (args == nullptr) return FP_ATTN_NULL_POINTER;
+  if (args->rows != FP_ATTN_ROWS_LAST && args->rows != FP_ATTN_ROWS_ALL) return FP_ATTN_BAD_ROWS;
+  return check_decode_args(tables, &args->base);
 }
 
 }  // namespace fieldprint::cuda
@@ -138,6 +162,8 @@ const char* fp_attn_status_name(fp_attn_status status) {
       return "unsupported_device";
     case FP_ATTN_CUDA_ERROR:
       return "cuda_error";
+    case FP_ATTN_BAD_ROWS:
+      return "bad_rows";
   }
   return "unknown_status";
 }
@@ -146,4 +172,10 @@ size_t fp_attn_workspace_bytes(const fp_attn_shape* shape, const fp_attn_limits*
   if (fieldprint::cuda::check_shape(shape) != FP_ATTN_OK || limits == nullptr) return 0;
   if (limits->max_batch <= 0 || limits->max_total_pages < 0) return 0;
   return fieldprint::cuda::cut_workspace(*shape, *limits, nullptr).bytes;
+}
+
+size_t fp_attn_prefill_workspace_bytes(const fp_attn_shape* shape, const fp_attn_limits* limits) {
+  if (fieldprint::cuda::check_shape(shape) != FP_ATTN_OK || limits == nullptr) return 0;
+  if (limits->max_batch <= 0) return 0;
+  return fieldprint::cuda::cut_prefill_workspace(*shape, *limits, nullptr).bytes;
 }

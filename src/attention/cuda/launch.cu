@@ -6,6 +6,7 @@
 
 #include "attention/cuda/capi.h"
 #include "attention/cuda/check.h"
+#include "attention/cuda/device.h"
 #include "attention/cuda/kernels/decode.cuh"
 #include "attention/cuda/kernels/merge.cuh"
 #include "attention/cuda/kernels/planner.cuh"
@@ -14,12 +15,6 @@
 
 namespace fieldprint::cuda {
 namespace {
-
-// The current device, checked once per device: Hopper, and room for two decode CTAs.
-struct Device {
-  fp_attn_status status = FP_ATTN_NO_DEVICE;
-  int multiprocessors = 0;
-};
 
 template <typename Kernel>
 bool allow_shared(Kernel* kernel, std::size_t bytes) {
@@ -49,6 +44,8 @@ Device inspect_device(int device) {
   result.status = ready ? FP_ATTN_OK : FP_ATTN_CUDA_ERROR;
   return result;
 }
+
+}  // namespace
 
 const Device& current_device() {
   static const Device none;
@@ -80,6 +77,13 @@ fp_attn_status launched() {
   return cudaGetLastError() == cudaSuccess ? FP_ATTN_OK : FP_ATTN_CUDA_ERROR;
 }
 
+TableView table_view(const fp_attn_tables& t) {
+  return {t.pages,        t.page_counts,        t.page_stride,   t.batch,  t.anchor_ids,
+          t.anchor_pages, t.anchor_page_counts, t.anchor_stride, t.anchors};
+}
+
+namespace {
+
 using EncodeTiled = decltype(&cuTensorMapEncodeTiled);
 
 EncodeTiled encode_function() {
@@ -91,18 +95,24 @@ EncodeTiled encode_function() {
   return reinterpret_cast<EncodeTiled>(found);
 }
 
-// The pool as rows of head_dim, cut into parts of 64 elements; a box is 16 whole rows,
-// 128-byte swizzled, one part after the other. Promotion to 256 bytes costs 5 % of the
-// read rate.
-fp_attn_status encode_map(EncodeTiled encode, const fp_attn_shape& shape, const void* data,
-                          std::int32_t pages, std::uint64_t (&out)[16]) {
+// What one bulk copy brings: rows of head_dim, cut into parts of 64 elements.
+struct Box {
+  cuuint32_t rows;
+  cuuint32_t parts;
+};
+
+// The pool as rows, 128-byte swizzled, one part after the other. Promotion to 256 bytes
+// costs 5 % of the read rate.
+fp_attn_status encode_map(EncodeTiled encode, const fp_attn_pool& pool, const void* data,
+                          const Box& of, std::uint64_t (&out)[16]) {
+  const fp_attn_shape& shape = pool.shape;
   alignas(64) CUtensorMap map;
   static_assert(sizeof(map) == sizeof(out));
   const auto halves = static_cast<cuuint32_t>(shape.head_dim / 64);
-  const cuuint64_t rows = static_cast<cuuint64_t>(pages) * shape.kv_heads * shape.page_rows;
+  const cuuint64_t rows = static_cast<cuuint64_t>(pool.pages) * shape.kv_heads * shape.page_rows;
   const cuuint64_t sizes[3] = {64, rows, halves};
   const cuuint64_t strides[2] = {static_cast<cuuint64_t>(shape.head_dim) * 2, 128};
-  const cuuint32_t box[3] = {64, kSlabRows, halves};
+  const cuuint32_t box[3] = {64, of.rows, of.parts};
   const cuuint32_t steps[3] = {1, 1, 1};
   const CUresult result =
       encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3, const_cast<void*>(data), sizes, strides,
@@ -111,11 +121,6 @@ fp_attn_status encode_map(EncodeTiled encode, const fp_attn_shape& shape, const 
   if (result != CUDA_SUCCESS) return FP_ATTN_CUDA_ERROR;
   std::memcpy(out, &map, sizeof(map));
   return FP_ATTN_OK;
-}
-
-TableView table_view(const fp_attn_tables& t) {
-  return {t.pages,        t.page_counts,        t.page_stride,   t.batch,  t.anchor_ids,
-          t.anchor_pages, t.anchor_page_counts, t.anchor_stride, t.anchors};
 }
 
 // Two CTAs per multiprocessor; the planner lists the first two tickets of each.
@@ -187,7 +192,9 @@ PlanView plan_view(const fp_attn_shape& shape, const fp_attn_workspace& workspac
 fp_attn_status check_step(const fp_attn_shape& shape, const fp_attn_tables* tables,
                           const fp_attn_workspace* workspace) {
   fp_attn_status status = check_tables(shape, tables);
-  if (status == FP_ATTN_OK) status = check_workspace(shape, *tables, workspace);
+  if (status == FP_ATTN_OK) {
+    status = check_workspace(*tables, workspace, fp_attn_workspace_bytes, shape);
+  }
   if (status == FP_ATTN_OK) status = current_device().status;
   return status;
 }
@@ -210,8 +217,13 @@ fp_attn_status fp_attn_make_pool(const fp_attn_shape* shape, const void* k, cons
   pool->v = v;
   pool->shape = *shape;
   pool->pages = pages;
-  status = encode_map(encode, *shape, k, pages, pool->k_map);
-  return status == FP_ATTN_OK ? encode_map(encode, *shape, v, pages, pool->v_map) : status;
+  const Box slab{kSlabRows, static_cast<cuuint32_t>(shape->head_dim / 64)};
+  const Box page{static_cast<cuuint32_t>(shape->page_rows), 1};
+  status = encode_map(encode, *pool, k, slab, pool->k_map);
+  if (status == FP_ATTN_OK) status = encode_map(encode, *pool, v, slab, pool->v_map);
+  if (status == FP_ATTN_OK) status = encode_map(encode, *pool, k, page, pool->k_tile_map);
+  if (status == FP_ATTN_OK) status = encode_map(encode, *pool, v, page, pool->v_tile_map);
+  return status;
 }
 
 fp_attn_status fp_attn_plan(const fp_attn_shape* shape, const fp_attn_tables* tables,
@@ -241,9 +253,7 @@ fp_attn_status fp_attn_decode(const fp_attn_pool* pool, const fp_attn_tables* ta
   decode.beta = args->beta;
   decode.scale_log2 = args->scale * kLog2E;
   decode.inv_scale = 1.0F / args->scale;
-  decode.modes = args->modes;
-  decode.gamma = args->gamma;
-  decode.psi = args->psi;
+  decode.policy = {args->modes, args->gamma, args->psi};
   decode.o = args->o;
   decode.lse_context = args->lse_context;
   decode.lse_anchor = args->lse_anchor;

@@ -63,4 +63,18 @@ WorkspaceLayout cut_workspace(const fp_attn_shape& shape, const fp_attn_limits& 
   return layout;
 }
 
+PrefillWorkspaceLayout cut_prefill_workspace(const fp_attn_shape& shape,
+                                             const fp_attn_limits& limits, void* data) {
+  const auto batch = static_cast<std::size_t>(limits.max_batch);
+  const auto kept = static_cast<std::size_t>(shape.head_dim / 8) * kPrefillComputeThreads;
+  Cutter cutter(data);
+  PrefillWorkspaceLayout layout{};
+  layout.view.header = cutter.take<PrefillHeader>(1);
+  layout.view.ends = cutter.take<std::int32_t>(batch);
+  layout.view.sequences = cutter.take<PrefillSequence>(batch);
+  layout.view.anchor_o = cutter.take<float>(4 * kept * kMaxPrefillCtas);
+  layout.bytes = cutter.bytes();
+  return layout;
+}
+
 }  // namespace fieldprint::cuda

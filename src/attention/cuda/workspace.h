@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "attention/cuda/capi.h"
-#include "attention/cuda/kernels/params.cuh"
+#include "attention/cuda/kernels/prefill_params.cuh"
 
 namespace fieldprint::cuda {
 
@@ -16,6 +16,13 @@ struct WorkspaceLayout {
 
 // Cuts `data` (may be null, to learn the size only).
 WorkspaceLayout cut_workspace(const fp_attn_shape& shape, const fp_attn_limits& limits, void* data);
+
+struct PrefillWorkspaceLayout {
+  PrefillPlanView view;
+  std::size_t bytes;
+};
+PrefillWorkspaceLayout cut_prefill_workspace(const fp_attn_shape& shape,
+                                             const fp_attn_limits& limits, void* data);
 
 // The sizes kernels need. The shape has been checked.
 ShapeView shape_view(const fp_attn_shape& shape, std::int32_t pool_pages);

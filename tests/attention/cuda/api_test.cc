@@ -99,12 +99,39 @@ TEST(CudaApi, RefusesDecodeArgumentsByName) {
   EXPECT_EQ(decode_status(args, good_tables()), FP_ATTN_NO_DEVICE);
 }
 
+fp_attn_queries good_queries() {
+  const auto* words = reinterpret_cast<const std::int32_t*>(memory);
+  return {words, words, words, nullptr, 8};
+}
+
+fp_attn_status prefill_plan_status(const fp_attn_queries& queries, std::size_t missing_bytes = 0) {
+  const fp_attn_tables tables = good_tables();
+  fp_attn_workspace space{memory, 0, {4, 0}};
+  space.bytes = fp_attn_prefill_workspace_bytes(&kGood, &space.limits) - missing_bytes;
+  return fp_attn_prefill_plan(&kGood, &tables, &queries, &space, nullptr);
+}
+
+TEST(CudaApi, RefusesQueriesByName) {
+  fp_attn_queries queries = good_queries();
+  EXPECT_EQ(prefill_plan_status(queries, 1), FP_ATTN_WORKSPACE_TOO_SMALL);
+  queries.starts = nullptr;
+  EXPECT_EQ(prefill_plan_status(queries), FP_ATTN_NULL_POINTER);
+  queries = good_queries();
+  queries.page_positions = reinterpret_cast<const std::int32_t*>(memory + 2);
+  EXPECT_EQ(prefill_plan_status(queries), FP_ATTN_MISALIGNED_POINTER);
+  queries = good_queries();
+  queries.tokens = 1 << 26;  // times 32 heads
+  EXPECT_EQ(prefill_plan_status(queries), FP_ATTN_BAD_SHAPE);
+  queries.tokens = -1;
+  EXPECT_EQ(prefill_plan_status(queries), FP_ATTN_BAD_SHAPE);
+}
+
 TEST(CudaApi, NamesAreUniqueAndStable) {
   std::set<std::string> names;
-  for (int s = FP_ATTN_OK; s <= FP_ATTN_CUDA_ERROR; ++s) {
+  for (int s = FP_ATTN_OK; s <= FP_ATTN_BAD_ROWS; ++s) {
     names.insert(fp_attn_status_name(static_cast<fp_attn_status>(s)));
   }
-  EXPECT_EQ(names.size(), static_cast<std::size_t>(FP_ATTN_CUDA_ERROR) + 1);
+  EXPECT_EQ(names.size(), static_cast<std::size_t>(FP_ATTN_BAD_ROWS) + 1);
   EXPECT_EQ(names.count("unknown_status"), 0U);
   EXPECT_EQ(names.count("too_many_anchor_rows"), 1U);
 }

@@ -5,39 +5,10 @@
 #include <cstring>
 #include <map>
 
+#include "attention/cuda/device_array.h"
+
 namespace fieldprint::testing {
 namespace {
-
-// A device array of its own; starts with NaN patterns.
-template <typename T>
-class DeviceArray {
- public:
-  explicit DeviceArray(std::size_t count) : bytes_(std::max<std::size_t>(count, 1) * sizeof(T)) {
-    EXPECT_EQ(cudaMalloc(&data_, bytes_), cudaSuccess);
-    EXPECT_EQ(cudaMemset(data_, 0xFF, bytes_), cudaSuccess);
-  }
-  explicit DeviceArray(const std::vector<T>& host) : DeviceArray(host.size()) { upload(host); }
-  ~DeviceArray() { cudaFree(data_); }
-  DeviceArray(const DeviceArray&) = delete;
-  DeviceArray& operator=(const DeviceArray&) = delete;
-
-  void upload(const std::vector<T>& host) {
-    if (host.empty()) return;
-    EXPECT_EQ(cudaMemcpy(data_, host.data(), host.size() * sizeof(T), cudaMemcpyHostToDevice),
-              cudaSuccess);
-  }
-  std::vector<T> download(std::size_t count) const {
-    std::vector<T> host(count);
-    EXPECT_EQ(cudaMemcpy(host.data(), data_, count * sizeof(T), cudaMemcpyDeviceToHost),
-              cudaSuccess);
-    return host;
-  }
-  T* get() const { return static_cast<T*>(data_); }
-
- private:
-  void* data_ = nullptr;
-  std::size_t bytes_;
-};
 
 // Regroups 16-row pages into pages of `page_rows`; fills the pool and the table.
 class Packer {
@@ -47,13 +18,15 @@ class Packer {
 
   struct Placed {
     std::vector<std::uint32_t> table;
-    std::vector<int> slot;  // of the i-th 16-row page's first row
+    std::vector<std::int32_t> positions;  // of each page's first row
+    std::vector<int> slot;                // of the i-th 16-row page's first row
   };
 
   Placed place(std::span<const PageEntry> pages) {
     Placed placed;
     const int page_rows = batch_.shape.page_rows;
     int rows = page_rows;  // in the current page
+    int next_pos = 0;
     KvClass cls = KvClass::kReserved;
     bool open = false;
     PageId id = 0;
@@ -62,17 +35,20 @@ class Packer {
       open = false;
     };
     for (const PageEntry& page : pages) {
-      if (!open || rows == page_rows || rows % kPageRows != 0 || cls != page.cls) {
+      if (!open || rows == page_rows || rows % kPageRows != 0 || cls != page.cls ||
+          next_pos != page.first_pos) {
         close();
         id = ids_.back();
         ids_.pop_back();
         rows = 0;
         cls = page.cls;
         open = true;
+        placed.positions.push_back(page.first_pos);
       }
       placed.slot.push_back(static_cast<int>(placed.table.size()) * page_rows + rows);
       for (int row = 0; row < page.rows; ++row) copy_row(page.page, row, id, rows + row);
       rows += page.rows;
+      next_pos = page.first_pos + page.rows;
     }
     close();
     return placed;
@@ -102,9 +78,19 @@ class Packer {
   std::vector<int> ids_;
 };
 
+// Page tables and the positions beside them, ragged.
+struct Tables {
+  std::vector<std::vector<std::uint32_t>> pages;
+  std::vector<std::vector<std::int32_t>> positions;
+  void add(const Packer::Placed& placed) {
+    pages.push_back(placed.table);
+    positions.push_back(placed.positions);
+  }
+};
+
 void add_anchor(DeviceBatch& batch, const AttentionShape& shape, const AnchorView& anchor,
-                const Packer::Placed& placed, std::vector<std::vector<std::uint32_t>>& tables) {
-  tables.push_back(placed.table);
+                const Packer::Placed& placed, Tables& tables) {
+  tables.add(placed);
   batch.anchor_page_counts.push_back(static_cast<int>(placed.table.size()));
   batch.modes.push_back(static_cast<std::uint8_t>(anchor.mode));
   batch.psi.push_back(anchor.psi);
@@ -127,12 +113,13 @@ void add_anchor(DeviceBatch& batch, const AttentionShape& shape, const AnchorVie
 }
 
 // Rows of equal width from ragged tables; the padding is an id no pool has.
-std::vector<std::uint32_t> rectangular(const std::vector<std::vector<std::uint32_t>>& tables,
-                                       int stride) {
-  std::vector<std::uint32_t> flat;
+template <typename T>
+std::vector<T> rectangular(const std::vector<std::vector<T>>& tables, int stride) {
+  std::vector<T> flat;
   for (const auto& table : tables) {
     flat.insert(flat.end(), table.begin(), table.end());
-    flat.resize(flat.size() + static_cast<std::size_t>(stride) - table.size(), 0xFFFFFFFFU);
+    flat.resize(flat.size() + static_cast<std::size_t>(stride) - table.size(),
+                static_cast<T>(0xFFFFFFFFU));
   }
   return flat;
 }
@@ -233,8 +220,8 @@ bool same_bytes(const std::vector<T>& a, const std::vector<T>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
 }
 
-// The largest |o - exact| allowed: twice what plain bf16 arithmetic loses, plus twice
-// what rounding at the outputs' scale loses.
+}  // namespace
+
 double output_tolerance(const ReferenceOutput& exact, const ReferenceOutput& naive) {
   double arithmetic = 0.0;
   double rounding = 0.0;
@@ -254,8 +241,6 @@ void expect_lse(float got, double want, const std::string& what) {
   }
   EXPECT_NEAR(double{got}, want, 1e-4 + 1e-6 * std::abs(want)) << what;
 }
-
-}  // namespace
 
 std::string missing_device() {
   const fp_attn_shape shape{64, 1, 1, 16};
@@ -288,18 +273,20 @@ DeviceBatch lay_out_for_device(const AttentionWorld& world, int page_rows, std::
   for (const float q : world.q) batch.q.push_back(bf16_from_float(q));
 
   Packer packer(world, batch, std::move(ids));
-  std::vector<std::vector<std::uint32_t>> tables, anchor_tables;
+  Tables tables, anchor_tables;
   std::map<const PageEntry*, int> known;  // anchors by their page list
   for (const auto& sequence : world.sequences) {
     const SequencePlan& plan = sequence->plan;
-    tables.push_back(packer.place(plan.pages).table);
-    batch.page_counts.push_back(static_cast<int>(tables.back().size()));
+    tables.add(packer.place(plan.pages));
+    batch.page_counts.push_back(static_cast<int>(tables.pages.back().size()));
+    batch.query_starts.push_back(plan.first_query);
+    batch.first_positions.push_back(plan.first_query_pos);
     if (plan.anchor.pages.empty()) {
       batch.anchor_ids.push_back(-1);
       continue;
     }
     const auto [at, fresh] =
-        known.emplace(plan.anchor.pages.data(), static_cast<int>(anchor_tables.size()));
+        known.emplace(plan.anchor.pages.data(), static_cast<int>(anchor_tables.pages.size()));
     if (fresh) {
       add_anchor(batch, world.shape, plan.anchor, packer.place(plan.anchor.pages), anchor_tables);
     }
@@ -307,8 +294,11 @@ DeviceBatch lay_out_for_device(const AttentionWorld& world, int page_rows, std::
   }
   batch.page_stride = widest(batch.page_counts);
   batch.anchor_stride = widest(batch.anchor_page_counts);
-  batch.pages = rectangular(tables, batch.page_stride);
-  batch.anchor_pages = rectangular(anchor_tables, batch.anchor_stride);
+  batch.query_starts.push_back(world.tokens);
+  batch.pages = rectangular(tables.pages, batch.page_stride);
+  batch.page_positions = rectangular(tables.positions, batch.page_stride);
+  batch.anchor_pages = rectangular(anchor_tables.pages, batch.anchor_stride);
+  batch.anchor_positions = rectangular(anchor_tables.positions, batch.anchor_stride);
   return batch;
 }
 

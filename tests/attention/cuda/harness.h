@@ -39,6 +39,9 @@ struct DeviceBatch {
   std::vector<float> beta;  // [anchors][kv_heads][512]
   std::vector<std::uint8_t> modes;
   std::vector<float> gamma, psi;
+  // Prefill only.
+  std::vector<std::int32_t> query_starts;  // [batch + 1]
+  std::vector<std::int32_t> first_positions, page_positions, anchor_positions;
 
   int batch() const { return static_cast<int>(page_counts.size()); }
 };
@@ -67,6 +70,13 @@ void expect_same_bits(const DeviceOutput& a, const DeviceOutput& b, const std::s
 // FlashAttention's adaptive rule for O; 1e-4 + 1e-6 |lse|; 1e-4 per mass, sums to 1e-6.
 void expect_matches_reference(const DeviceOutput& out, const AttentionWorld& world,
                               const std::string& what);
+
+// The largest |o - exact| allowed: twice what plain bf16 arithmetic loses, plus twice
+// what rounding at the outputs' scale loses.
+double output_tolerance(const ReferenceOutput& exact, const ReferenceOutput& naive);
+
+// 1e-4 + 1e-6 |want|; infinities must be equal.
+void expect_lse(float got, double want, const std::string& what);
 
 // A world whose cases all see all their rows, whatever the anchor's length.
 AttentionWorld make_decode_world(std::vector<AttentionCase> cases, std::uint64_t seed = 7);

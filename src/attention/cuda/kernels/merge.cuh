@@ -4,10 +4,7 @@
 // (which changes no bit): its first warp takes the anchor's chunks, the others equal runs
 // of leaves. The split into runs depends on the sequence alone. This is where the anchor modes
 // differ, and nowhere else. Natural logarithms:
-//   L_a, L_c  log-sum-exps of the anchor rows and of the context rows
-//   w         weight of the anchor side: joint sigmoid(L_a - L_c), gated gamma,
-//             floored sigmoid(L_a - L_c + clamp(logit(psi) - (L_a - L_c), 0, ln 5));
-//             0 without anchor rows, 1 without context rows (as reference.cc says)
+//   w  weight of the anchor side (weights.cuh)
 //   O = w O_a + (1 - w) O_c;  mass[c] = w share_a[c] + (1 - w) share_c[c]
 #pragma once
 
@@ -15,6 +12,7 @@
 
 #include "attention/cuda/kernels/params.cuh"
 #include "attention/cuda/kernels/ptx.cuh"
+#include "attention/cuda/kernels/weights.cuh"
 
 namespace fieldprint::cuda {
 
@@ -47,36 +45,7 @@ struct StatSums {
   }
 };
 
-__device__ __forceinline__ float natural_lse(float m, float total) {
-  return total > 0.0F ? (m + __log2f(total)) * kLn2 : -INFINITY;
-}
-
 inline constexpr int kMergeWarps = 8;
-
-// How a sequence's anchor weighs; fetched early, because it takes two dependent loads.
-struct AnchorPolicy {
-  int mode = 0;  // AnchorMode
-  float gamma = 0.0F;
-  float psi = 0.0F;
-
-  __device__ __forceinline__ AnchorPolicy(const DecodeArgs& args, int anchor, int head) {
-    if (args.modes == nullptr || anchor < 0) return;
-    mode = args.modes[anchor];
-    gamma = args.gamma[static_cast<std::size_t>(anchor) * args.shape.q_heads + head];
-    psi = args.psi[anchor];
-  }
-  __device__ __forceinline__ float weight(float lse_context, float lse_anchor) const {
-    if (lse_anchor == -INFINITY) return 0.0F;
-    if (lse_context == -INFINITY) return 1.0F;
-    if (mode == 1) return gamma;
-    float logit = lse_anchor - lse_context;
-    if (mode == 2 && psi > 0.0F) {
-      constexpr float kCap = 1.6094379F;  // kFlooredBiasCap of plan.h
-      logit += fminf(fmaxf(__logf(psi / (1.0F - psi)) - logit, 0.0F), kCap);
-    }
-    return 1.0F / (1.0F + __expf(-logit));
-  }
-};
 
 // What one warp found in its partials, for columns 4 at a time per lane.
 template <int kDim, int kCols, int kSlices>
@@ -234,10 +203,7 @@ struct MergeCta {
     const std::size_t at = static_cast<std::size_t>(sequence) * args.shape.q_heads + head;
     if (args.lse_context != nullptr) args.lse_context[at] = lse_c;
     if (args.lse_anchor != nullptr) args.lse_anchor[at] = lse_a;
-    if (args.lse_joint == nullptr) return;
-    const float top = fmaxf(lse_a, lse_c);
-    const float low = fminf(lse_a, lse_c);
-    args.lse_joint[at] = top == -INFINITY ? top : top + log1pf(__expf(low - top));
+    if (args.lse_joint != nullptr) args.lse_joint[at] = joint_lse(lse_a, lse_c);
   }
 
   // One output element per thread and step: neighbours differ in head_dim.
@@ -276,7 +242,8 @@ __global__ void __launch_bounds__(kMergeWarps * 32)
   // Tables and plan are older than the kernel before, so they are read without waiting.
   const SequenceInfo info = sequence_info(args.plan, cta.sequence);
   const int column = min(cta.lane % kCols, args.shape.group - 1);
-  const AnchorPolicy policy(args, info.anchor, cta.kv_head * args.shape.group + column);
+  const AnchorPolicy policy(args.policy, args.shape.q_heads, info.anchor,
+                            cta.kv_head * args.shape.group + column);
   wait_for_previous_kernel();
   cta.gather(info);
   __syncthreads();

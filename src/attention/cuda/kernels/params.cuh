@@ -40,6 +40,7 @@ enum PlanStatusBits : std::uint32_t {
   kPlanBadAnchor = 2,     // anchor id or anchor page count out of range
   kPlanTooManyPages = 4,  // more pages than the workspace was sized for
   kPlanBadPageId = 8,     // a page id outside the pool
+  kPlanBadQueries = 16,   // query starts that fall, or pass the end of q
 };
 
 // Rows of a partial's statistics: reference exponent m, then the sum of each class.
@@ -130,6 +131,13 @@ struct ShapeView {
   std::int32_t page_count;  // pages in the pool
 };
 
+// How each anchor weighs.
+struct PolicyView {
+  const std::uint8_t* modes;  // [anchors] AnchorMode; nullptr = joint
+  const float* gamma;         // [anchors][q_heads]
+  const float* psi;           // [anchors]
+};
+
 struct PlannerArgs {
   TableView table;
   ShapeView shape;
@@ -140,15 +148,13 @@ struct DecodeArgs {
   TableView table;
   ShapeView shape;
   PlanView plan;
-  const void* q;              // bf16 [batch][q_heads][head_dim]
-  const float* beta;          // [anchors][kv_heads][512], natural log; nullptr = 0
-  float scale_log2;           // softmax scale * log2(e)
-  float inv_scale;            // 1 / softmax scale
-  const std::uint8_t* modes;  // [anchors] AnchorMode; nullptr = joint
-  const float* gamma;         // [anchors][q_heads]
-  const float* psi;           // [anchors]
-  void* o;                    // bf16 [batch][q_heads][head_dim]
-  float* lse_context;         // [batch][q_heads]; any of the next four may be nullptr
+  const void* q;      // bf16 [batch][q_heads][head_dim]
+  const float* beta;  // [anchors][kv_heads][512], natural log; nullptr = 0
+  float scale_log2;   // softmax scale * log2(e)
+  float inv_scale;    // 1 / softmax scale
+  PolicyView policy;
+  void* o;             // bf16 [batch][q_heads][head_dim]
+  float* lse_context;  // [batch][q_heads]; any of the next four may be nullptr
   float* lse_anchor;
   float* lse_joint;
   float* mass;  // [batch][q_heads][8]

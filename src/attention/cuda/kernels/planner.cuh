@@ -5,34 +5,10 @@
 // Work order never changes results (every item writes its own partial), only time.
 #pragma once
 
+#include "attention/cuda/kernels/planner_common.cuh"
 #include "attention/cuda/kernels/work.cuh"
 
 namespace fieldprint::cuda {
-
-inline constexpr int kPlannerThreads = 1024;
-
-// Inclusive prefix sums of `value` over the CTA's threads. `scratch` holds 32 words.
-__device__ __forceinline__ int inclusive_scan(int value, int* scratch) {
-  const int lane = threadIdx.x & 31;
-  const int warp = threadIdx.x >> 5;
-  for (int step = 1; step < 32; step *= 2) {
-    const int other = __shfl_up_sync(~0U, value, step);
-    if (lane >= step) value += other;
-  }
-  __syncthreads();
-  if (lane == 31) scratch[warp] = value;
-  __syncthreads();
-  if (warp == 0) {
-    int sum = scratch[lane];
-    for (int step = 1; step < 32; step *= 2) {
-      const int other = __shfl_up_sync(~0U, sum, step);
-      if (lane >= step) sum += other;
-    }
-    scratch[lane] = sum;
-  }
-  __syncthreads();
-  return value + (warp == 0 ? 0 : scratch[warp - 1]);
-}
 
 // The first index whose inclusive sum is greater than `x`.
 __device__ __forceinline__ int owner_of(const int* inclusive, int count, int x) {
@@ -59,38 +35,6 @@ struct PlannerShared {
   int pages[kMaxBatch];
   std::uint32_t status;
 };
-
-// What thread i knows about sequence i.
-struct PlannedSequence {
-  int pages = 0;
-  int anchor = -1;
-  int anchor_chunks = 0;
-};
-
-__device__ __forceinline__ PlannedSequence inspect_sequence(const PlannerArgs& args, int i,
-                                                            std::uint32_t* status) {
-  PlannedSequence s;
-  const TableView& table = args.table;
-  if (i >= table.batch) return s;
-  s.pages = table.page_counts[i];
-  if (s.pages < 0 || s.pages > table.page_stride) {
-    atomicOr(status, kPlanBadPageCount);
-    s.pages = 0;
-  }
-  if (table.anchor_ids == nullptr) return s;
-  s.anchor = table.anchor_ids[i];
-  if (s.anchor < 0) return s;
-  const int anchor_pages = s.anchor < table.anchors ? table.anchor_page_counts[s.anchor] : -1;
-  if (anchor_pages < 0 || anchor_pages > table.anchor_stride) {
-    atomicOr(status, kPlanBadAnchor);
-    s.anchor = -1;
-    return s;
-  }
-  const int pages_per_chunk = kChunkSlabs >> args.shape.log2_slabs_per_page;
-  s.anchor_chunks = (anchor_pages + pages_per_chunk - 1) / pages_per_chunk;
-  if (s.anchor_chunks == 0) s.anchor = -1;
-  return s;
-}
 
 // Sorts the sequences by anchor and lists one item per (anchor, chunk, group of
 // sequences). Returns the number of items.
@@ -184,7 +128,7 @@ __global__ void __launch_bounds__(kPlannerThreads) plan_kernel(const PlannerArgs
   const int i = threadIdx.x;
   if (i == 0) shared.status = 0;
   __syncthreads();
-  const PlannedSequence mine = inspect_sequence(args, i, &shared.status);
+  const PlannedSequence mine = inspect_sequence(args.table, args.shape, i, &shared.status);
   __syncthreads();
   // With an error in the tables, every sequence gets one empty leaf, whose merge answers
   // NaN. So does a sequence without any row, whose merge answers (0, -infinity).

@@ -1,0 +1,335 @@
+// The loading warps of a prefill CTA: one draws items and loads their queries, one loads
+// tiles of K and describes them, one loads tiles of V and clears what no row fills.
+#pragma once
+
+#include "attention/cuda/kernels/prefill_shared.cuh"
+#include "attention/cuda/kernels/wgmma.cuh"
+
+namespace fieldprint::cuda {
+
+// How many of the warp's lanes, counted from the first, say yes; stops at the first no.
+__device__ __forceinline__ int leading_lanes(bool yes) {
+  const std::uint32_t no = ~__ballot_sync(~0U, yes);
+  return no == 0 ? 32 : __ffs(static_cast<int>(no)) - 1;
+}
+
+// The first index in [0, count) of ascending `values` with values[index] > x, or count.
+// The whole warp asks together.
+__device__ __forceinline__ int warp_upper_bound(const std::int32_t* values, int count, int x) {
+  const int lane = threadIdx.x & 31;
+  int first = 0;
+  int left = count;
+  while (left > 0) {
+    const int step = (left + 31) / 32;
+    const int last = first + min((lane + 1) * step, left) - 1;  // of this lane's stretch
+    const bool below = lane * step < left && __ldg(values + last) <= x;
+    const int skipped = leading_lanes(below);
+    const int start = min(skipped * step, left);
+    if (step == 1) return first + start;
+    first += start;
+    left = min(step, left - start);
+  }
+  return first;
+}
+
+template <int kDim>
+struct SchedulingWarp {
+  using Shared = PrefillShared<kDim>;
+  const PrefillArgs& args;
+  Shared& shared;
+  int lane = threadIdx.x & 31;
+
+  // Slots of a table's first `pages` pages, in tiles.
+  __device__ __forceinline__ int tiles(int pages) const {
+    const int log2_pages = 3 - args.shape.log2_slabs_per_page;  // per tile
+    return (pages + (1 << log2_pages) - 1) >> log2_pages;
+  }
+
+  __device__ __forceinline__ PrefillItem describe(int ticket) const {
+    const PrefillHeader& header = *args.plan.header;
+    PrefillItem item{};
+    item.kv_head = -1;
+    if (ticket >= header.tickets || plan_failed(header)) return item;
+    const int rank = warp_upper_bound(args.plan.ends, header.ranks, ticket);
+    item.of = args.plan.sequences[rank];
+    const int group = args.shape.group;
+    const int rows = item.of.queries * group;
+    const int items = (rows + kItemRows - 1) / kItemRows;
+    const int within = ticket - (rank == 0 ? 0 : args.plan.ends[rank - 1]);
+    item.kv_head = within / items;
+    const int index = items - 1 - (within - item.kv_head * items);
+    item.first_row = index * kItemRows;
+    const int last_query = (min(item.first_row + kItemRows, rows) - 1) / group;
+    item.first_pos = item.of.first_pos + item.first_row / group;
+    item.statistics = args.all_rows != 0 || last_query == item.of.queries - 1;
+    item.anchor_tiles = tiles(item.of.anchor_pages);
+    const std::int32_t* positions =
+        args.queries.page_positions +
+        static_cast<std::size_t>(item.of.sequence) * args.table.page_stride;
+    item.context_tiles =
+        tiles(warp_upper_bound(positions, item.of.pages, item.of.first_pos + last_query));
+    return item;
+  }
+
+  // The item's queries, packed row by packed row; zeros beyond the sequence's last.
+  __device__ __forceinline__ void load_query(const PrefillItem& item, unsigned char* to) const {
+    constexpr int kRowParts = kDim / 8;  // of 16 bytes
+    const int group = args.shape.group;
+    const int rows = item.of.queries * group;
+    const int part = lane % kRowParts;
+    const std::uint32_t column = smem_address(to) + (part / 8) * kPartBytes;
+    const auto* q = static_cast<const unsigned char*>(args.q) + part * 16;
+#pragma unroll 4
+    for (int r = lane / kRowParts; r < kItemRows; r += 32 / kRowParts) {
+      const bool exists = item.first_row + r < rows;
+      const int row = exists ? item.first_row + r : 0;
+      const int query = row / group;
+      const std::size_t head =
+          (static_cast<std::size_t>(item.of.q_start) + query) * args.shape.q_heads +
+          item.kv_head * group + (row - query * group);
+      copy_async_16(column + r * 128 + (((part & 7) ^ (r & 7)) << 4), q + head * kDim * 2,
+                    exists ? 16 : 0);
+    }
+    wait_copies();
+    fence_async_shared();
+  }
+
+  __device__ __forceinline__ void run() {
+    int ticket = static_cast<int>(blockIdx.x);
+    Ring<kItemBuffers> ring;
+    for (;; ring.advance()) {
+      const PrefillItem item = describe(ticket);
+      int drawn = 0;
+      if (lane == 0) {
+        drawn = static_cast<int>(atomicAdd(&args.plan.header->ticket, 1U) + gridDim.x);
+      }
+      mbarrier_wait(smem_address(&shared.item_empty[ring.at]), ring.parity ^ 1U);
+      if (lane == 0) {
+        shared.items[ring.at] = item;
+        mbarrier_arrive(smem_address(&shared.item_full[ring.at]));
+      }
+      __syncwarp();
+      if (item.kv_head < 0) break;
+      load_query(item, shared.query[ring.at]);
+      mbarrier_arrive(smem_address(&shared.query_full[ring.at]));
+      ticket = __shfl_sync(~0U, drawn, 0);
+    }
+    if (lane == 0) retire();
+  }
+
+  // The last CTA to finish makes the plan ready for the next launch.
+  __device__ __forceinline__ void retire() {
+    if (atomicAdd(&args.plan.header->finished, 1U) + 1 != gridDim.x) return;
+    args.plan.header->ticket = 0;
+    args.plan.header->finished = 0;
+  }
+};
+
+// Lane i speaks of slab i % 8 of a tile.
+struct TileSlab {
+  std::int32_t page_row = 0;  // first row of the slab's page in the pool's order
+  int rows = 0;               // present, 0..16
+  int first_pos = 0;
+  int cls = 0;
+  bool exists = false;  // its page does
+  bool broken = false;
+};
+
+// Tiles of an item in order, one ahead of what the warp asks for.
+template <int kDim>
+struct TileWalk {
+  const PrefillArgs& args;
+  const PrefillItem& item;
+  int slab = threadIdx.x & (kTileSlabs - 1);
+  std::uint32_t entry = 0;
+  std::int32_t position = 0;
+  bool exists = false;
+
+  __device__ __forceinline__ int count() const { return item.anchor_tiles + item.context_tiles; }
+
+  __device__ __forceinline__ void fetch(int tile) {
+    exists = false;
+    if (tile >= count()) return;
+    const bool anchor = tile < item.anchor_tiles;
+    const int within = anchor ? tile : tile - item.anchor_tiles;
+    const int page = (within * kTileSlabs + slab) >> args.shape.log2_slabs_per_page;
+    exists = page < (anchor ? item.of.anchor_pages : item.of.pages);
+    if (!exists) return;
+    const std::size_t at =
+        anchor ? static_cast<std::size_t>(item.of.anchor) * args.table.anchor_stride + page
+               : static_cast<std::size_t>(item.of.sequence) * args.table.page_stride + page;
+    entry = __ldg((anchor ? args.table.anchor_pages : args.table.pages) + at);
+    const std::int32_t* positions =
+        anchor ? args.queries.anchor_positions : args.queries.page_positions;
+    position = positions == nullptr ? kBeforeAllQueries : __ldg(positions + at);
+  }
+
+  // What fetch() found. A missing page is read past the pool's end: as zeros.
+  __device__ __forceinline__ TileSlab resolve() const {
+    const int page_slabs = 1 << args.shape.log2_slabs_per_page;
+    const int in_page = slab & (page_slabs - 1);
+    const int page = static_cast<int>(entry >> 9);
+    TileSlab result;
+    result.exists = exists;
+    result.broken = exists && page >= args.shape.page_count;
+    const bool readable = exists && !result.broken;
+    const int head = (readable ? page : args.shape.page_count) * args.shape.kv_heads +
+                     (readable ? item.kv_head : 0);
+    result.page_row = head * page_slabs * kSlabRows;
+    if (!exists) return result;
+    result.rows = min(max(static_cast<int>(entry & 63U) + 1 - in_page * kSlabRows, 0), kSlabRows);
+    result.first_pos = position + in_page * kSlabRows;
+    result.cls = static_cast<int>(entry >> 6 & 7U);
+    return result;
+  }
+
+  // Starts the copies of the tile's pages, half a row each, on `bar`.
+  __device__ __forceinline__ void copy(const TileSlab& mine, const CUtensorMap* map,
+                                       std::uint32_t bar, unsigned char* to) const {
+    constexpr int kParts = kDim / 64;
+    const int log2_slabs = args.shape.log2_slabs_per_page;
+    const int boxes = (kTileSlabs >> log2_slabs) * kParts;
+    const int lane = threadIdx.x & 31;
+    const int first_slab = (lane / kParts << log2_slabs) & (kTileSlabs - 1);
+    const std::int32_t row = __shfl_sync(~0U, mine.page_row, first_slab);
+    if (lane >= boxes) return;
+    const int part = lane % kParts;
+    tensor_load_3d(smem_address(to) + part * kPartBytes + first_slab * kSlabRows * 128, map, bar, 0,
+                   row, part, kEvictNormal);
+  }
+};
+
+// The item in the ring's buffer, once it is there.
+template <typename Shared>
+__device__ __forceinline__ const PrefillItem& wait_item(Shared& shared,
+                                                        const Ring<kItemBuffers>& ring) {
+  mbarrier_wait(smem_address(&shared.item_full[ring.at]), ring.parity);
+  return shared.items[ring.at];
+}
+
+template <int kDim>
+struct KeyWarp {
+  using Shared = PrefillShared<kDim>;
+  const PrefillArgs& args;
+  const CUtensorMap* map;
+  Shared& shared;
+  int lane = threadIdx.x & 31;
+  Ring<kTileBuffers> ring = {};
+
+  // Writes the tile's description; `bias`: its beta, if the tile is an anchor's.
+  __device__ __forceinline__ void describe(TileInfo& info, const TileSlab& slab,
+                                           const PrefillItem& item, const float* bias) const {
+    const bool full = slab.rows == kSlabRows && slab.first_pos <= item.first_pos - kSlabRows + 1;
+    const bool masked = __any_sync(~0U, !full);
+    const bool broken = __any_sync(~0U, slab.broken);
+    if (broken && lane == 0) atomicOr(&args.plan.header->status, kPlanBadPageId);
+    if (lane < kTileSlabs) {
+      info.first_pos[lane] = slab.first_pos;
+      info.rows[lane] = slab.rows;
+      info.classes[lane] = static_cast<std::uint8_t>(slab.cls);
+    }
+    if (lane == 0) {
+      info.flags = (masked ? kTileMasked : 0U) | (bias != nullptr ? kTileBiased : 0U) |
+                   (broken ? kTileBroken : 0U);
+    }
+    if (bias == nullptr) return;
+#pragma unroll
+    for (int i = 0; i < kTileSlots / 32; ++i) {
+      info.beta[lane + i * 32] = __ldg(bias + lane + i * 32) * args.inv_scale;
+    }
+  }
+
+  __device__ __forceinline__ void load_item(const PrefillItem& item) {
+    TileWalk<kDim> walk{args, item};
+    const std::size_t head =
+        static_cast<std::size_t>(item.of.anchor) * args.shape.kv_heads + item.kv_head;
+    walk.fetch(0);
+    for (int tile = 0; tile < walk.count(); ++tile) {
+      const TileSlab slab = walk.resolve();
+      walk.fetch(tile + 1);
+      const bool biased = tile < item.anchor_tiles && args.beta != nullptr;
+      const float* bias = biased ? args.beta + head * kMaxAnchorSlots + tile * kTileSlots : nullptr;
+      mbarrier_wait(smem_address(&shared.k_empty[ring.at]), ring.parity ^ 1U);
+      describe(shared.info[ring.at], slab, item, bias);
+      __syncwarp();
+      const std::uint32_t bar = smem_address(&shared.k_full[ring.at]);
+      if (lane == 0) mbarrier_arrive_expect(bar, Shared::kTileBytes);
+      __syncwarp();
+      walk.copy(slab, map, bar, shared.k[ring.at]);
+      ring.advance();
+    }
+  }
+
+  __device__ __forceinline__ void run() {
+    Ring<kItemBuffers> items;
+    for (;; items.advance()) {
+      const PrefillItem& item = wait_item(shared, items);
+      if (item.kv_head < 0) return;
+      load_item(item);
+      __syncwarp();
+      if (lane == 0) mbarrier_arrive(smem_address(&shared.item_empty[items.at]));
+    }
+  }
+};
+
+template <int kDim>
+struct ValueWarp {
+  using Shared = PrefillShared<kDim>;
+  const PrefillArgs& args;
+  const CUtensorMap* map;
+  Shared& shared;
+  int lane = threadIdx.x & 31;
+  Ring<kTileBuffers> ring = {};
+  std::uint32_t landed_parity = 0;
+
+  // Zeros where a page has no row: a weight of zero times NaN would be NaN.
+  __device__ __forceinline__ void clear(const TileSlab& slab, unsigned char* v) const {
+    constexpr int kRowParts = kDim / 8;
+    const int part = lane % kRowParts;
+    unsigned char* column = v + (part / 8) * kPartBytes + (part & 7) * 16;
+    for (int s = 0; s < kTileSlabs; ++s) {
+      const int rows = __shfl_sync(~0U, slab.rows, s);
+      for (int r = rows + lane / kRowParts; r < kSlabRows; r += 32 / kRowParts) {
+        *reinterpret_cast<int4*>(column + (s * kSlabRows + r) * 128) = int4{0, 0, 0, 0};
+      }
+    }
+    fence_async_shared();
+    __syncwarp();
+  }
+
+  __device__ __forceinline__ void load_item(const PrefillItem& item) {
+    TileWalk<kDim> walk{args, item};
+    walk.fetch(0);
+    for (int tile = 0; tile < walk.count(); ++tile) {
+      const TileSlab slab = walk.resolve();
+      walk.fetch(tile + 1);
+      const bool ragged = __any_sync(~0U, slab.exists && slab.rows < kSlabRows);
+      const std::uint32_t full = smem_address(&shared.v_full[ring.at]);
+      const std::uint32_t landed = smem_address(&shared.v_landed);
+      mbarrier_wait(smem_address(&shared.v_empty[ring.at]), ring.parity ^ 1U);
+      if (lane == 0) mbarrier_arrive_expect(ragged ? landed : full, Shared::kTileBytes);
+      __syncwarp();
+      walk.copy(slab, map, ragged ? landed : full, shared.v[ring.at]);
+      if (ragged) {
+        mbarrier_wait(landed, landed_parity);
+        landed_parity ^= 1U;
+        clear(slab, shared.v[ring.at]);
+        if (lane == 0) mbarrier_arrive(full);
+      }
+      ring.advance();
+    }
+  }
+
+  __device__ __forceinline__ void run() {
+    Ring<kItemBuffers> items;
+    for (;; items.advance()) {
+      const PrefillItem& item = wait_item(shared, items);
+      if (item.kv_head < 0) return;
+      load_item(item);
+      __syncwarp();
+      if (lane == 0) mbarrier_arrive(smem_address(&shared.item_empty[items.at]));
+    }
+  }
+};
+
+}  // namespace fieldprint::cuda

@@ -1,0 +1,103 @@
+// What the warps of a prefill CTA share in shared memory.
+#pragma once
+
+#include "attention/cuda/kernels/prefill_params.cuh"
+#include "attention/cuda/kernels/ptx.cuh"
+
+namespace fieldprint::cuda {
+
+// Items the scheduling warp may be ahead, the current one included; each has its queries.
+inline constexpr int kItemBuffers = 2;
+inline constexpr int kTileBuffers = 2;               // tiles of K in flight, and of V
+inline constexpr int kPartBytes = kTileSlots * 128;  // 64 columns of a tile
+
+// Whether the step's tables make no sense; its outputs are then NaN. A bad page id alone is
+// found later and spoils its own sequence only.
+__device__ __forceinline__ bool plan_failed(const PrefillHeader& header) {
+  return (header.status & ~static_cast<std::uint32_t>(kPlanBadPageId)) != 0;
+}
+
+struct PrefillItem {
+  PrefillSequence of;
+  std::int32_t kv_head = 0;  // -1: no more work
+  std::int32_t first_row = 0;
+  std::int32_t anchor_tiles = 0;
+  std::int32_t context_tiles = 0;
+  std::int32_t first_pos = 0;   // of the item's first query
+  std::int32_t statistics = 0;  // whether any of its rows' statistics are wanted
+};
+
+enum TileFlags : std::uint32_t {
+  kTileMasked = 1,  // some slot is absent, or later than some query of the item
+  kTileBiased = 2,  // an anchor's, with beta
+  kTileBroken = 4,  // names a page outside the pool
+};
+
+// What the computing warps need to know of a tile besides K and V.
+struct alignas(16) TileInfo {
+  float beta[kTileSlots];  // divided by the scale
+  std::int32_t first_pos[kTileSlabs];
+  std::int32_t rows[kTileSlabs];  // of each slab, 0..16
+  std::uint8_t classes[kTileSlabs];
+  std::uint32_t flags;
+};
+
+// Softmax sums per class, relative to the exponent at the class's last flush.
+struct RowClassSums {
+  float l[kClasses][64];
+  float m[kClasses][64];
+};
+
+template <int kDim>
+struct PrefillShared {
+  static constexpr int kParts = kDim / 64;
+  static constexpr int kTileBytes = kParts * kPartBytes;
+  alignas(1024) unsigned char query[kItemBuffers][kTileBytes];  // then the outputs
+  alignas(1024) unsigned char k[kTileBuffers][kTileBytes];
+  alignas(1024) unsigned char v[kTileBuffers][kTileBytes];
+  TileInfo info[kTileBuffers];
+  PrefillItem items[kItemBuffers];
+  RowClassSums sums[kPrefillGroups][2];  // of the anchor, of the context
+  // Barriers. A computing warp arrives once.
+  std::uint64_t item_full[kItemBuffers];   // scheduling warp, one lane
+  std::uint64_t item_empty[kItemBuffers];  // computing and loading warps
+  std::uint64_t query_full[kItemBuffers];  // scheduling warp, all lanes
+  std::uint64_t k_full[kTileBuffers];      // copy engine
+  std::uint64_t k_empty[kTileBuffers];     // computing warps
+  std::uint64_t v_full[kTileBuffers];      // copy engine, or the V warp after its corrections
+  std::uint64_t v_empty[kTileBuffers];     // computing warps
+  std::uint64_t v_landed;                  // copy engine: rows that need corrections
+
+  __device__ __forceinline__ void initialise() {
+    constexpr int kComputeWarps = kPrefillComputeThreads / 32;
+    for (int i = 0; i < kItemBuffers; ++i) {
+      mbarrier_init(smem_address(&item_full[i]), 1);
+      mbarrier_init(smem_address(&item_empty[i]), kComputeWarps + 2);
+      mbarrier_init(smem_address(&query_full[i]), 32);
+    }
+    for (int i = 0; i < kTileBuffers; ++i) {
+      mbarrier_init(smem_address(&k_full[i]), 1);
+      mbarrier_init(smem_address(&k_empty[i]), kComputeWarps);
+      mbarrier_init(smem_address(&v_full[i]), 1);
+      mbarrier_init(smem_address(&v_empty[i]), kComputeWarps);
+    }
+    mbarrier_init(smem_address(&v_landed), 1);
+    fence_mbarrier_init();
+  }
+};
+static_assert(sizeof(PrefillShared<128>) <= 227 * 1024, "one CTA's shared memory");
+
+// Walks a ring of buffers: which one, and the parity of its barrier's next phase.
+template <int kBuffers>
+struct Ring {
+  int at = 0;
+  std::uint32_t parity = 0;
+  __device__ __forceinline__ void advance() {
+    if (++at == kBuffers) {
+      at = 0;
+      parity ^= 1U;
+    }
+  }
+};
+
+}  // namespace fieldprint::cuda
