@@ -1,5 +1,7 @@
 #include "model/config.h"
 
+#include <ggml.h>
+
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -27,6 +29,8 @@ constexpr Family kFamilies[] = {
 
 constexpr int kGemmaWindowPeriod = 6;  // five local layers, then a global one
 constexpr int kGemma27bLayers = 62;    // scales queries by hidden/heads, not by head_dim
+constexpr double kLeastReal = 1e-30;   // of rope bases, factors and epsilons: inside float's range
+constexpr double kMostReal = 1e30;
 
 // Reads "<architecture>.<key>" values and remembers the first problem.
 class Reader {
@@ -46,8 +50,8 @@ class Reader {
   float real(const std::string& key, float fallback) {
     if (!file_.has(prefix_ + key)) return fallback;
     const auto value = file_.real(prefix_ + key);
-    if (!value || !std::isfinite(*value) || *value <= 0) {
-      bad(key, "is not a positive number");
+    if (!value || !(*value >= kLeastReal && *value <= kMostReal)) {
+      bad(key, "is not a positive number of usual size");
       return fallback;
     }
     return static_cast<float>(*value);
@@ -101,7 +105,8 @@ Status read_rope(const GgufFile& file, Reader& reader, ModelConfig& config) {
   }
   if (const GgufTensor* factors = file.tensor("rope_freqs.weight")) {
     const auto count = static_cast<std::size_t>(config.rope_dims / 2);
-    if (factors->bytes != count * sizeof(float)) {
+    if (factors->ggml_type != GGML_TYPE_F32 || count == 0 ||
+        factors->bytes != count * sizeof(float)) {
       return fail(ErrorKind::kCorrupt, "model_corrupt",
                   file.path() + ": rope_freqs.weight does not hold " + std::to_string(count) +
                       " floats; convert the model again");
