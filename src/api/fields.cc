@@ -32,17 +32,17 @@ tl::unexpected<Error> field_wrong_type(std::string param, std::string_view wante
   return fail(ErrorKind::kInvalid, "invalid_type", std::move(message), std::move(param));
 }
 
-tl::unexpected<Error> field_wrong_value(std::string param, std::string message) {
+tl::unexpected<Error> field_wrong_value(std::string param, const std::string& message) {
   std::string text = about(param, message);
   return fail(ErrorKind::kInvalid, "invalid_value", std::move(text), std::move(param));
 }
 
-tl::unexpected<Error> field_unsupported(std::string param, std::string message) {
+tl::unexpected<Error> field_unsupported(std::string param, const std::string& message) {
   std::string text = about(param, message);
   return fail(ErrorKind::kUnsupported, "unsupported", std::move(text), std::move(param));
 }
 
-tl::unexpected<Error> field_missing(std::string param, std::string message) {
+tl::unexpected<Error> field_missing(std::string param, const std::string& message) {
   std::string text = about(param, message);
   return fail(ErrorKind::kInvalid, "missing_field", std::move(text), std::move(param));
 }

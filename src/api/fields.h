@@ -54,8 +54,8 @@ class BodyReader {
 // "must be a string, not a number"
 tl::unexpected<Error> field_wrong_type(std::string param, std::string_view wanted,
                                        const nlohmann::json& value);
-tl::unexpected<Error> field_wrong_value(std::string param, std::string message);
-tl::unexpected<Error> field_unsupported(std::string param, std::string message);
-tl::unexpected<Error> field_missing(std::string param, std::string message = "is missing");
+tl::unexpected<Error> field_wrong_value(std::string param, const std::string& message);
+tl::unexpected<Error> field_unsupported(std::string param, const std::string& message);
+tl::unexpected<Error> field_missing(std::string param, const std::string& message = "is missing");
 
 }  // namespace fieldprint

@@ -83,7 +83,8 @@ bool is_harmless(const json& value, Harmless harmless) {
     case Harmless::kNothing:
       return false;
     case Harmless::kEmpty:
-      return (value.is_structured() && value.empty()) || value == "";
+      return (value.is_structured() && value.empty()) ||
+             (value.is_string() && value.get_ref<const std::string&>().empty());
     case Harmless::kFalse:
       return value == false;
     case Harmless::kTrue:

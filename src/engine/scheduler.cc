@@ -26,7 +26,7 @@ StepShares share_step(std::span<const StepDemand> demands, const StepLimits& lim
   if (prefilling.empty()) return shares;
   const auto next =
       std::ranges::find_if(prefilling, [&](std::size_t i) { return demands[i].age > cursor; });
-  std::ranges::rotate(prefilling, next);
+  std::rotate(prefilling.begin(), next, prefilling.end());
   std::int32_t budget = std::min(decoding > 0 ? limits.mixed_prefill_chunk : limits.prefill_chunk,
                                  limits.max_step_tokens - decoding);
   for (bool progress = true; progress && budget > 0;) {

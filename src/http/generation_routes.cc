@@ -95,14 +95,14 @@ void respond_whole(ServerState& state, httplib::Response& response, GenerationJo
   Result<std::string> body =
       job.collect([stream] { return stream != nullptr && stream->peer_left(); });
   if (body) {
-    respond_json(response, 200, std::move(*body));
+    respond_json(response, 200, *body);
   } else {
     respond_error(state, response, body.error());
   }
 }
 
 void respond_stream(const httplib::Request& request, httplib::Response& response,
-                    std::shared_ptr<GenerationJob> job) {
+                    const std::shared_ptr<GenerationJob>& job) {
   response.status = 200;
   response.set_header("Cache-Control", "no-cache");
   response.set_header("X-Accel-Buffering", "no");  // a proxy that buffers would hold tokens back
@@ -153,7 +153,7 @@ Status generate(ServerState& state, const httplib::Request& http, httplib::Respo
       respond_whole(state, response, *job);
       return {};
     case Streaming::kOn:
-      respond_stream(http, response, std::move(job));
+      respond_stream(http, response, job);
       return {};
   }
   return {};

@@ -66,9 +66,9 @@ Result<std::string> detokenize(const ServerState& state, const std::string& body
   return print_detokenize(text.decode(request.tokens, true));
 }
 
-void respond(ServerState& state, httplib::Response& response, Result<std::string> body) {
+void respond(ServerState& state, httplib::Response& response, const Result<std::string>& body) {
   if (body) {
-    respond_json(response, 200, std::move(*body));
+    respond_json(response, 200, *body);
   } else {
     state.metrics.count_rejection(body.error().code);
     respond_error(state, response, body.error());

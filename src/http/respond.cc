@@ -15,9 +15,9 @@ const char* retry_after_seconds(const Error& error) {
 
 }  // namespace
 
-void respond_json(httplib::Response& response, int status, std::string body) {
+void respond_json(httplib::Response& response, int status, const std::string& body) {
   response.status = status;
-  response.set_content(std::move(body), "application/json");
+  response.set_content(body, "application/json");
 }
 
 void respond_error(const ServerState& state, httplib::Response& response, const Error& error) {

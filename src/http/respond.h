@@ -10,7 +10,7 @@
 
 namespace fieldprint {
 
-void respond_json(httplib::Response& response, int status, std::string body);
+void respond_json(httplib::Response& response, int status, const std::string& body);
 // Status, Retry-After where trying again helps, and OpenAI's error body.
 void respond_error(const ServerState& state, httplib::Response& response, const Error& error);
 
