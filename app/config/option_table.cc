@@ -47,6 +47,10 @@ constexpr OptionSpec kOptions[] = {
      "name under which the API serves the model (repeatable, the first is the default); "
      "without it the file's name",
      kServe, kAll, 0, 0},
+    {"chat-template", 0, "model.chat_template", kString, "", "NAME",
+     "built-in chat template, such as chatml, llama3, mistral-v7, gemma; without it the model's "
+     "own",
+     kEngineUsers, kAll, 0, 0},
     {"verify-model", 0, "model.verify", kBool, "false", "",
      "hash the model file again instead of trusting the cached digest", kEngineUsers, kAll, 0, 0},
     {"threads", 't', "engine.threads", kInt, "0", "N",

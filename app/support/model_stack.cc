@@ -36,8 +36,10 @@ Result<ModelStack> open_model(const Settings& settings) {
   FP_ASSIGN(stack.path, choose_model(settings));
   FP_ASSIGN(stack.model, load_model(stack.path));
   FP_ASSIGN(stack.tokenizer, Tokenizer::load(stack.path));
-  if (!stack.tokenizer->chat_template().empty()) {
-    FP_ASSIGN(stack.chat, ChatTemplate::create(stack.tokenizer->chat_template()));
+  const std::string& named = settings.text("chat-template");
+  const std::string& chat = named.empty() ? stack.tokenizer->chat_template() : named;
+  if (!chat.empty()) {
+    FP_ASSIGN(stack.chat, ChatTemplate::create(chat));
   }
   const DigestTrust trust =
       settings.flag("verify-model") ? DigestTrust::kHash : DigestTrust::kCached;

@@ -58,6 +58,10 @@ void append(std::vector<TokenSpan>& spans, std::vector<TokenId> tokens, KvClass 
   to.insert(to.end(), tokens.begin(), tokens.end());
 }
 
+TokenId last_token(const std::vector<TokenSpan>& spans) {
+  return spans.empty() ? -1 : spans.back().tokens.back();
+}
+
 }  // namespace
 
 Result<KvClass> class_of_role(const std::string& role) {
@@ -120,18 +124,22 @@ Result<std::vector<TokenSpan>> ChatTemplate::render(const Tokenizer& tokenizer,
                       " with role '" + messages[i].role + "'; leave it out or use another template",
                   "messages");
     }
-    append(spans, tokenizer.encode(text->substr(at, found - at), true), classes[i]);
-    append(spans, tokenizer.encode(messages[i].content, false), classes[i]);
+    const std::string before = text->substr(at, found - at);
+    append(spans, tokenizer.encode_after(last_token(spans), before, true), classes[i]);
+    append(spans, tokenizer.encode_after(last_token(spans), messages[i].content, false),
+           classes[i]);
     at = found + holders[i].size();
     // The text that closes this turn belongs to it: what rendering one message
     // fewer would have ended with.
     const auto closed = apply(source_, std::span(raw).first(i + 1), Turn::kClosed);
     if (closed && closed->size() >= at && text->compare(0, closed->size(), *closed) == 0) {
-      append(spans, tokenizer.encode(text->substr(at, closed->size() - at), true), classes[i]);
+      const std::string after = text->substr(at, closed->size() - at);
+      append(spans, tokenizer.encode_after(last_token(spans), after, true), classes[i]);
       at = closed->size();
     }
   }
-  append(spans, tokenizer.encode(text->substr(at), true), KvClass::kOutput);
+  append(spans, tokenizer.encode_after(last_token(spans), text->substr(at), true),
+         KvClass::kOutput);
   return spans;
 }
 

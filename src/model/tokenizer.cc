@@ -2,16 +2,25 @@
 
 #include <llama.h>
 
+#include <algorithm>
+
 #include "core/check.h"
 #include "model/gguf.h"
 #include "model/model.h"
 
 namespace fieldprint {
+namespace {
+
+// A byte no word piece holds, so that nothing merges with it.
+constexpr const char* kLead = "\x01";
+
+}  // namespace
 
 struct Tokenizer::Impl {
   llama_model* model = nullptr;
   const llama_vocab* vocab = nullptr;
   std::string chat_template;
+  std::vector<TokenId> lead;  // see encode_after; empty: the vocabulary adds no space
 
   ~Impl() {
     if (model != nullptr) llama_model_free(model);
@@ -45,7 +54,10 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::load(const std::string& gguf_path)
                 gguf_path + " has no vocabulary; convert the model with its tokenizer");
   }
   impl->chat_template = file->text("tokenizer.chat_template").value_or("");
-  return std::unique_ptr<Tokenizer>(new Tokenizer(std::move(impl)));
+  std::unique_ptr<Tokenizer> tokenizer(new Tokenizer(std::move(impl)));
+  if (tokenizer->decode(tokenizer->encode("a", false)) == " a")
+    tokenizer->impl_->lead = tokenizer->encode(kLead, false);
+  return tokenizer;
 }
 
 std::vector<TokenId> Tokenizer::encode(std::string_view text, bool parse_special) const {
@@ -63,6 +75,21 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text, bool parse_special
   }
   FP_CHECK(count >= 0);
   tokens.resize(static_cast<std::size_t>(count));
+  return tokens;
+}
+
+// libllama has no switch for the space: it is put before the lead instead, and both are cut off.
+std::vector<TokenId> Tokenizer::encode_after(TokenId previous, std::string_view text,
+                                             bool parse_special) const {
+  if (text.empty()) return {};
+  const std::vector<TokenId>& lead = impl_->lead;
+  if (lead.empty() || previous < 0 || is_control(previous)) return encode(text, parse_special);
+  std::vector<TokenId> tokens = encode(std::string(kLead).append(text), parse_special);
+  const auto lead_size = static_cast<std::ptrdiff_t>(lead.size());
+  const bool intact =
+      tokens.size() >= lead.size() && std::equal(lead.begin(), lead.end(), tokens.begin());
+  if (!intact) return encode(text, parse_special);  // a vocabulary with a piece like "\x01a"
+  tokens.erase(tokens.begin(), tokens.begin() + lead_size);
   return tokens;
 }
 
@@ -90,6 +117,9 @@ std::string Tokenizer::decode(std::span<const TokenId> tokens, bool render_speci
   return text;
 }
 
+bool Tokenizer::is_control(TokenId token) const {
+  return token >= 0 && token < vocab_size() && llama_vocab_is_control(impl_->vocab, token);
+}
 std::int32_t Tokenizer::vocab_size() const { return llama_vocab_n_tokens(impl_->vocab); }
 bool Tokenizer::is_end_of_generation(TokenId token) const {
   return llama_vocab_is_eog(impl_->vocab, token);

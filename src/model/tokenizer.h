@@ -22,14 +22,19 @@ class Tokenizer {
   static Result<std::unique_ptr<Tokenizer>> load(const std::string& gguf_path);
   ~Tokenizer();
 
-  // parse_special: whether text like "<|im_end|>" becomes a control token. Pass
-  // false for anything a user, tool or document wrote.
+  // text: UTF-8; other bytes become U+FFFD. parse_special: whether text like "<|im_end|>" becomes a
+  // control token. Pass false for anything a user, tool or document wrote.
   std::vector<TokenId> encode(std::string_view text, bool parse_special) const;
+  // As encode(), for text that goes on after `previous`. SentencePiece vocabularies put a space
+  // before text at the start of a prompt or behind a control token, and nowhere else.
+  std::vector<TokenId> encode_after(TokenId previous, std::string_view text,
+                                    bool parse_special) const;
   // Bytes of one token; a token can hold part of a UTF-8 sequence. Control tokens
   // give "" unless render_special.
   std::string decode(TokenId token, bool render_special = false) const;
   std::string decode(std::span<const TokenId> tokens, bool render_special = false) const;
 
+  bool is_control(TokenId token) const;
   std::int32_t vocab_size() const;
   bool is_end_of_generation(TokenId token) const;  // EOS, EOT and their like
   TokenId bos() const;                             // -1 if none
