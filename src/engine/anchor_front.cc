@@ -52,22 +52,24 @@ void AnchorDoor::open(Front front) {
   front_ = std::move(front);
 }
 
-void AnchorDoor::revoke(const std::string& digest) {
+void AnchorDoor::revoke(const std::string& digest, const Error& reason) {
   const std::lock_guard lock(mutex_);
-  revoked_.insert(digest);
+  revoked_.emplace(digest, reason);
 }
 
 Status AnchorDoor::check(const std::string& digest) const {
   const std::lock_guard lock(mutex_);
-  if (revoked_.contains(digest)) return tl::unexpected(anchor_revoked_error(digest));
+  const auto found = revoked_.find(digest);
+  if (found != revoked_.end()) return tl::unexpected(found->second);
   return {};
 }
 
 Result<AnchorDoor::Front> AnchorDoor::enter() const {
   const std::lock_guard lock(mutex_);
   if (front_.number == 0) return front_;
-  if (front_.digest.empty()) return tl::unexpected(anchor_revoked_error(last_));
-  if (revoked_.contains(front_.digest)) return tl::unexpected(anchor_revoked_error(front_.digest));
+  const auto found = revoked_.find(front_.digest.empty() ? last_ : front_.digest);
+  if (found != revoked_.end()) return tl::unexpected(found->second);
+  FP_CHECK(!front_.digest.empty());  // it goes only by being revoked
   return front_;
 }
 
@@ -82,7 +84,7 @@ AnchorState AnchorDoor::state() const {
   const bool shut = revoked_.contains(front_.digest);
   if (!shut) state.digest = front_.digest;
   state.refusing = front_.number != 0 && state.digest.empty();
-  state.revoked.assign(revoked_.begin(), revoked_.end());
+  for (const auto& [digest, reason] : revoked_) state.revoked.push_back(digest);
   return state;
 }
 

@@ -3,9 +3,9 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
-#include <set>
 #include <string>
 
 #include "core/error.h"
@@ -47,11 +47,12 @@ class AnchorDoor {
 
   // Engine's thread: what stands in front from now on.
   void open(Front front);
-  void revoke(const std::string& digest);
-  // Errors: anchor_revoked.
+  // The first reason given for a digest stays.
+  void revoke(const std::string& digest, const Error& reason);
+  // Errors: the reason the digest was revoked for.
   Status check(const std::string& digest) const;
   // What a request that wants the anchor gets: a front of length 0 where the engine never
-  // had one. Errors: anchor_revoked (it was taken away and nothing replaced it).
+  // had one. Errors: that reason, where nothing replaced the anchor.
   Result<Front> enter() const;
   Front front() const;
   AnchorState state() const;
@@ -60,7 +61,7 @@ class AnchorDoor {
   mutable std::mutex mutex_;
   Front front_;
   std::string last_;  // digest that stood in front last, for the message
-  std::set<std::string> revoked_;
+  std::map<std::string, Error> revoked_;
 };
 
 }  // namespace fieldprint

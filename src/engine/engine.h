@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "anchor/artifact.h"
@@ -62,6 +63,8 @@ struct RevokeAnchor {
   RevocationPolicy policy = RevocationPolicy::kEnd;
   AnchorBinding replacement;  // kReanchor: no artifact means behind none
   std::string cause;          // digest of the statement, for the event log
+  // What requests behind it are told; absent: anchor_revoked.
+  std::optional<Error> reason;
 };
 
 class Engine {

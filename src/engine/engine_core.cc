@@ -173,7 +173,7 @@ Status EngineCore::check_fits(const Job& job, std::int32_t anchor_pages) const {
 void EngineCore::enqueue(std::shared_ptr<Job> job) {
   job->number = next_number_++;
   if (job->anchored && job->anchor_number != anchor_number_) {
-    fail_job(*job, anchor_revoked_error(job->usage.anchors.front()));
+    fail_job(*job, door_.check(job->usage.anchors.front()).error());  // it went by revocation
     return;
   }
   if (job->request.override_grant) ++stats_.overrides;

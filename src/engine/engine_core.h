@@ -63,9 +63,13 @@ class EngineCore {
   void enqueue(std::shared_ptr<Job> job);
 
   // Takes the anchor away (engine/revocation.h). replacement: empty for none, and used
-  // with kReanchor only.
+  // with kReanchor only. reason: what requests behind it are told, the first one given.
   RevocationOutcome revoke(const std::string& digest, RevocationPolicy policy,
-                           const AnchorFactory& replacement);
+                           const AnchorFactory& replacement, const Error& reason);
+  RevocationOutcome revoke(const std::string& digest, RevocationPolicy policy,
+                           const AnchorFactory& replacement) {
+    return revoke(digest, policy, replacement, anchor_revoked_error(digest));
+  }
   AnchorDoor& door() { return door_; }
 
   StepOutcome step();

@@ -9,13 +9,14 @@
 namespace fieldprint {
 
 RevocationOutcome EngineCore::revoke(const std::string& digest, RevocationPolicy policy,
-                                     const AnchorFactory& replacement) {
+                                     const AnchorFactory& replacement, const Error& reason) {
   FP_CHECK(!digest.empty());
-  door_.revoke(digest);
+  door_.revoke(digest, reason);
   RevocationOutcome outcome;
   if (!anchor_ || anchor_->digest != digest) return outcome;
   outcome.was_in_front = true;
   ++stats_.anchors_revoked;
+  const Error told = door_.check(digest).error();
 
   std::set<Job*> jobs;
   for (const auto* list : {&waiting_, &running_}) {
@@ -24,7 +25,7 @@ RevocationOutcome EngineCore::revoke(const std::string& digest, RevocationPolicy
     }
   }
   if (policy == RevocationPolicy::kEnd) {
-    for (Job* job : jobs) fail_job(*job, anchor_revoked_error(digest));
+    for (Job* job : jobs) fail_job(*job, told);
     outcome.ended = static_cast<std::int32_t>(jobs.size());
     jobs.clear();
     remove_ended();
@@ -40,7 +41,7 @@ RevocationOutcome EngineCore::revoke(const std::string& digest, RevocationPolicy
   for (Job* job : jobs) {
     // The stated wish was to go on behind the replacement, not behind nothing.
     if (outcome.not_replaced || !reanchor(*job)) {
-      fail_job(*job, anchor_revoked_error(digest));
+      fail_job(*job, told);
       ++outcome.ended;
     } else {
       ++outcome.reanchored;

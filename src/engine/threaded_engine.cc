@@ -137,7 +137,9 @@ class ThreadedEngine final : public Engine {
 };
 
 Result<RevocationOutcome> ThreadedEngine::revoke(const RevokeAnchor& command) {
-  core_->door().revoke(command.digest);  // refused from here on, even if the queue is full
+  // Refused from here on, even if the queue is full.
+  core_->door().revoke(command.digest,
+                       command.reason.value_or(anchor_revoked_error(command.digest)));
   std::future<RevocationOutcome> done;
   {
     const std::lock_guard lock(mutex_);
@@ -160,7 +162,8 @@ void ThreadedEngine::run_revocations(std::vector<PendingRevocation> pending) {
   for (PendingRevocation& item : pending) {
     const RevokeAnchor& command = item.command;
     const RevocationOutcome outcome =
-        core_->revoke(command.digest, command.policy, anchor_factory(command.replacement));
+        core_->revoke(command.digest, command.policy, anchor_factory(command.replacement),
+                      command.reason.value_or(anchor_revoked_error(command.digest)));
     log_warn("anchor revoked", {{"digest", command.digest},
                                 {"cause", command.cause},
                                 {"policy", std::string(revocation_policy_name(command.policy))},
