@@ -47,19 +47,26 @@ std::string_view as_text(std::span<const std::uint8_t> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
+// Takes the next leaf off a row. Errors: ledger_corrupt.
+Result<std::string_view> take_leaf(std::string_view& row) {
+  if (row.size() < 2) return corrupt("a row of pending leaves is cut short");
+  const std::size_t size = (static_cast<std::size_t>(static_cast<std::uint8_t>(row[0])) << 8) |
+                           static_cast<std::uint8_t>(row[1]);
+  if (row.size() - 2 < size) return corrupt("a row of pending leaves is cut short");
+  const std::string_view leaf = row.substr(2, size);
+  row.remove_prefix(2 + size);
+  return leaf;
+}
+
 // The leaves of one row from `skip` on.
-Result<std::vector<std::string>> split_row(std::string_view bytes, std::uint64_t count,
+Result<std::vector<std::string>> split_row(std::string_view row, std::uint64_t count,
                                            std::uint64_t skip) {
   std::vector<std::string> leaves;
   for (std::uint64_t i = 0; i < count; ++i) {
-    if (bytes.size() < 2) return corrupt("a row of pending leaves is cut short");
-    const std::size_t size = (static_cast<std::size_t>(static_cast<std::uint8_t>(bytes[0])) << 8) |
-                             static_cast<std::uint8_t>(bytes[1]);
-    if (bytes.size() - 2 < size) return corrupt("a row of pending leaves is cut short");
-    if (i >= skip) leaves.emplace_back(bytes.substr(2, size));
-    bytes.remove_prefix(2 + size);
+    FP_ASSIGN(const std::string_view leaf, take_leaf(row));
+    if (i >= skip) leaves.emplace_back(leaf);
   }
-  if (!bytes.empty()) return corrupt("a row of pending leaves is too long");
+  if (!row.empty()) return corrupt("a row of pending leaves is too long");
   return leaves;
 }
 
@@ -190,9 +197,12 @@ Result<std::optional<std::string>> LedgerDb::pending_leaf(std::uint64_t index) {
   const auto begin = static_cast<std::uint64_t>(query.integer(0));
   const auto count = static_cast<std::uint64_t>(query.integer(1));
   if (index - begin >= count) return std::nullopt;
-  FP_ASSIGN(std::vector<std::string> leaves,
-            split_row(as_text(query.blob(2)), count, index - begin));
-  return std::move(leaves.front());
+  std::string_view rest = as_text(query.blob(2));
+  std::string_view leaf;
+  for (std::uint64_t i = begin; i <= index; ++i) {
+    FP_ASSIGN(leaf, take_leaf(rest));
+  }
+  return std::string(leaf);
 }
 
 Result<std::uint64_t> LedgerDb::tree_size() { return one_integer("SELECT size FROM tree"); }

@@ -10,12 +10,26 @@
 
 namespace fieldprint::testing {
 
+namespace {
+
+// In memory where there is such a folder: these tests kill processes and simulate power cuts;
+// no real disk has to be waited for.
+std::filesystem::path scratch_root() {
+  const std::filesystem::path memory = "/dev/shm";
+  std::error_code ignored;
+  if (::access(memory.c_str(), W_OK) == 0 &&
+      std::filesystem::space(memory, ignored).available > (std::uintmax_t{256} << 20))
+    return memory;
+  return std::filesystem::temp_directory_path();
+}
+
+}  // namespace
+
 ScratchFolder::ScratchFolder() {
   static std::atomic<int> counter{0};
-  path_ =
-      (std::filesystem::temp_directory_path() / ("fieldprint-ledger-" + std::to_string(::getpid()) +
-                                                 "-" + std::to_string(counter.fetch_add(1))))
-          .string();
+  const std::string name = "fieldprint-ledger-" + std::to_string(::getpid()) + "-" +
+                           std::to_string(counter.fetch_add(1));
+  path_ = (scratch_root() / name).string();
   std::filesystem::remove_all(path_);
   std::filesystem::create_directories(path_);
 }

@@ -171,14 +171,16 @@ TEST(ReceiptFormat, WhatCannotBeReadIsNotSigned) {
 }
 
 TEST(ReceiptFile, ReadsBackAndTakesABareEnvelope) {
-  const ReceiptFile file{R"({"payload":"","payloadType":"t","signatures":[]})", "leaf", "proof\n"};
+  const ReceiptFile file{"fpr-1", "durable", R"({"payload":"","payloadType":"t","signatures":[]})",
+                         "leaf", "proof\n"};
   const ReceiptFile read = must(parse_receipt_file(print_receipt_file(file)));
   EXPECT_EQ(read.envelope, file.envelope);
   EXPECT_EQ(read.leaf, file.leaf);
   EXPECT_EQ(read.proof, file.proof);
   EXPECT_EQ(must(parse_receipt_file(file.envelope)).envelope, file.envelope);
   for (const char* bad :
-       {"", "[]", "{}", R"({"format":"other","envelope":"","leaf":"","proof":""})"}) {
+       {"", "[]", "{}",
+        R"({"format":"other","id":"","state":"","envelope":"","leaf":"","proof":""})"}) {
     EXPECT_EQ(parse_receipt_file(bad).error().code, "receipt_file_invalid") << bad;
   }
   EXPECT_EQ(parse_receipt_file(std::string(kReceiptMaxFileBytes + 1, ' ')).error().code,
@@ -306,6 +308,11 @@ TEST_F(Book, ForeignKeysAndForeignLeavesAreNoticed) {
   misplaced.proof = other_file.proof;
   EXPECT_EQ(outcome(must(verify_receipt(print_receipt_file(misplaced), policy(), {})), "inclusion"),
             "proof_invalid");
+
+  ReceiptFile renamed = file;
+  renamed.id = other.id;
+  EXPECT_EQ(outcome(must(verify_receipt(print_receipt_file(renamed), policy(), {})), "id"),
+            "receipt_id_mismatch");
 
   // A leaf that says more than the receipt does.
   Entry richer = must(parse_entry(file.leaf));
