@@ -46,6 +46,17 @@ TEST(Dsse, ReadsTheEnvelopeOfTheVector) {
   EXPECT_EQ(good->signatures[0].signature.size(), 27U);
 }
 
+// docs/formats/dsse.md; the signature was made with Go's crypto/ed25519.
+TEST(Dsse, KnownEnvelope) {
+  const auto key = SignerKey::parse(
+      "PRIVATE+KEY+example.com/log+cc714670+AZ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g");
+  EXPECT_EQ(dsse_print(dsse_sign("http://example.com/HelloWorld", "hello world", *key)),
+            R"({"payload":"aGVsbG8gd29ybGQ=","payloadType":"http://example.com/HelloWorld",)"
+            R"("signatures":[{"keyid":"example.com/log+cc714670",)"
+            R"("sig":"4DHX3Zn4qpBKvEj7maE8O9u9bjXEnPLLnyXVUJ2PXJR8DSLcL3QDpFvfJOj3pB/)"
+            R"(SPHsl6Jg4boxsMb6KvuYABw=="}]})");
+}
+
 TEST(Dsse, SignPrintParseVerify) {
   const SignerKey a = signer("a"), b = signer("b");
   DsseEnvelope envelope = dsse_sign(kType, "{\"x\":1}", a);

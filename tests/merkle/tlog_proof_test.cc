@@ -32,6 +32,17 @@ TEST(TlogProof, ReadsAndPrints) {
   EXPECT_EQ(tlog_proof_print(*tlog_proof_parse(small)), small);
 }
 
+// docs/formats/tlog-proof.md; hashes computed with Python's hashlib.
+TEST(TlogProof, KnownProof) {
+  MemoryTree tree;
+  for (const std::string& entry : ct_leaves()) tree.append(entry);
+  const TlogProof proof{std::nullopt, 5, *make_inclusion_proof(5, 8, tree), cosigned_checkpoint()};
+  EXPECT_EQ(tlog_proof_print(proof),
+            kFirst + "index 5\n" + "vBoGQ7EuTS18d5GPROD095qDi2z57FtcKD4fTYhZnms=\n" +
+                "yoVOoSjtBQtBs1/8G4e46yveRh6eO1WW7Oa51ZdaCuA=\n" +
+                "037kGJdt2VdTwcc4Yrk5j6Kiz5tP8P3+izDNlSCWFLc=\n\n" + cosigned_checkpoint());
+}
+
 TEST(TlogProof, Refused) {
   const std::string hash = kHash;
   for (const std::string& text :
