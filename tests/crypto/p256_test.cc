@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "codec/base64.h"
 #include "codec/hex.h"
 #include "crypto/dsse.h"
 
@@ -91,6 +92,23 @@ TEST(P256, RefusesOtherKeys) {
   Bytes der = P256PublicKey::from_pem(pem)->der();
   der.push_back(0);
   EXPECT_EQ(P256PublicKey::from_der(der).error().code, "p256_key_invalid");
+}
+
+// PKCS#8 carries the public key too; one that is not the secret's own is a trap.
+TEST(P256, SecretAndPublicHalfMustFit) {
+  const SecretBytes pem = P256SecretKey::generate().pem();
+  std::string text(pem.view());
+  const std::size_t begin = text.find('\n') + 1, end = text.find("\n-----END");
+  std::string body = text.substr(begin, end - begin);
+  std::erase(body, '\n');
+  Bytes der = *base64_decode(body);
+  constexpr std::size_t kLastOfSecret = 36 + 31;
+  der.at(kLastOfSecret) ^= 1;
+  text = "-----BEGIN PRIVATE KEY-----\n";
+  const std::string changed = base64_encode(der);
+  for (std::size_t i = 0; i < changed.size(); i += 64) text += changed.substr(i, 64) + "\n";
+  text += "-----END PRIVATE KEY-----\n";
+  EXPECT_EQ(P256SecretKey::from_pem(text).error().code, "p256_key_invalid");
 }
 
 TEST(P256, EncryptedKeysAreNamed) {

@@ -144,6 +144,16 @@ TEST(Cosignature, CoversTimeAndText) {
   EXPECT_EQ(verify_code(note, {*plain}), "note_signature_invalid");
 }
 
+TEST(Cosignature, TimesOver63BitsAreRefusedHoweverWellSigned) {
+  const SignerKey witness = skey(kWitnessSecret);
+  const Ed25519Signature signature =
+      witness.sign(std::string("cosignature/v1\ntime 9223372036854775808\n") + kBody);
+  NoteSignature line = note_cosign(kBody, witness, 0);
+  line.bytes[0] = 0x80;
+  std::copy(signature.begin(), signature.end(), line.bytes.begin() + 8);
+  EXPECT_EQ(verify_code({kBody, {line}}, {witness.verifier()}), "note_signature_invalid");
+}
+
 TEST(Cosignature, OneKeyMaySignTwice) {
   const SignerKey witness = skey(kWitnessSecret);
   Note note{kBody, {note_cosign(kBody, witness, 10), note_cosign(kBody, witness, 20)}};

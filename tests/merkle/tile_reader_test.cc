@@ -30,7 +30,7 @@ class MemoryTiles : public TileSource {
     if (wider) end = std::min(begin + kTileWidth, level.size());
     std::string bytes;
     for (std::size_t i = begin; i < end; ++i) bytes.append(level[i].begin(), level[i].end());
-    bytes.resize(bytes.size() - cut);
+    bytes.resize(bytes.size() - cut + extra);
     return bytes;
   }
   Digest256 root(std::uint64_t size) const { return size == 0 ? empty_root() : roots_[size - 1]; }
@@ -38,7 +38,7 @@ class MemoryTiles : public TileSource {
   int reads = 0;
   bool broken = false;
   bool wider = false;
-  std::size_t cut = 0;
+  std::size_t cut = 0, extra = 0;
 
  private:
   CompactRange range_;
@@ -53,7 +53,7 @@ class TileReader : public ::testing::Test {
   void SetUp() override {
     tiles_->reads = 0;
     tiles_->broken = tiles_->wider = false;
-    tiles_->cut = 0;
+    tiles_->cut = tiles_->extra = 0;
   }
   static MemoryTiles* tiles_;
 };
@@ -124,6 +124,9 @@ TEST_F(TileReader, NamesWhatIsWrong) {
   tiles_->cut = 32;
   EXPECT_EQ(tree_root(300, fresh).error().code, "tile_size");
   tiles_->cut = 0;
+  tiles_->extra = 1;
+  EXPECT_EQ(tree_root(300, fresh).error().code, "tile_size");
+  tiles_->extra = 0;
   tiles_->broken = true;
   EXPECT_EQ(tree_root(300, fresh).error().code, "io_read");
 }
