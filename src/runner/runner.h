@@ -20,6 +20,17 @@ using TokenId = std::int32_t;
 
 enum class LogitsWanted : std::uint8_t { kNone, kLast, kAll };
 
+// Hidden states that a sequence wants handed out, one for each of its output rows: those that
+// `logits` selects, so with LogitsWanted::kNone there are none.
+//
+// Final: after the final norm, what the output head multiplies. Every runner must compute it
+// anyway, its scale does not grow with depth, and the next token depends on nothing else of the
+// model's state; before the norm a few massive dimensions would drown the others.
+// Layer: the residual stream after block `tap_layer`, no norm applied: the embedding plus every
+// branch of blocks 0..tap_layer. The residual, because a direction in it means the same at all
+// depths; inputs of the next block are scaled by that block's own norm.
+enum class TapWanted : std::uint8_t { kNone, kFinal, kFinalAndLayer };
+
 // One sequence's part of a forward step. `plan.pages` already includes the pages
 // named by `slots`. first_query and query_count of the plan are set by the runner.
 struct SequenceStep {
@@ -27,6 +38,8 @@ struct SequenceStep {
   std::span<const RowSlot> slots;   // one per token
   SequencePlan plan;
   LogitsWanted logits = LogitsWanted::kNone;
+  TapWanted tap = TapWanted::kNone;
+  std::int32_t tap_layer = 0;  // 0..layers-1; read with kFinalAndLayer only
 };
 
 // Results of the last forward(); views stay valid until the next forward().
@@ -38,6 +51,10 @@ struct StepOutput {
   // [sequences, kKvClasses]: attention mass of each sequence's last token, mean
   // over layers and heads; sums to 1.
   std::span<const float> mass;
+  // Copies for the sequences that asked, [their output rows, hidden_size] in step order. A
+  // sequence with kFinal has rows in the first alone. Empty when nobody asked.
+  std::span<const float> tap_final;
+  std::span<const float> tap_layer;
 };
 
 // K and V of one page as bf16 bit patterns, [kv_heads][row][head_dim], RoPE applied.
@@ -51,7 +68,8 @@ class Runner {
   virtual ~Runner() = default;
 
   // Evaluates one step. All sequences' K/V rows are written before any attention
-  // reads them. Errors: kExhausted (scratch), kInternal (device). On error the
+  // reads them. Errors: kExhausted (scratch), kInternal (device), invalid_token,
+  // tap_layer_out_of_range. On error the
   // written pages hold undefined rows; the caller drops them.
   virtual Result<StepOutput> forward(std::span<const SequenceStep> steps) = 0;
 

@@ -80,6 +80,17 @@ void append_kv(const CpuContext& context, int layer, std::int64_t token) {
 
 }  // namespace
 
+// Rows of this thread's share only: other threads may not have added their branch yet.
+void copy_taps(const CpuContext& context, std::int32_t layer, const Range& rows) {
+  const std::int64_t hidden = context.config.hidden;
+  const bool compacted = layer + 1 == context.config.layers;
+  for (const LayerTap& tap : context.taps) {
+    const std::int64_t row = compacted ? tap.output : tap.token;
+    if (tap.layer != layer || row < rows.begin || row >= rows.end) continue;
+    std::copy_n(context.act.residual + row * hidden, hidden, tap.to);
+  }
+}
+
 void norm_op(ggml_tensor* /*dst*/, int thread, int threads, void* raw) {
   const auto& op = *static_cast<const NormOp*>(raw);
   const CpuContext& context = *op.context;
@@ -98,6 +109,9 @@ void norm_op(ggml_tensor* /*dst*/, int thread, int threads, void* raw) {
       row_ops().add(residual, added, hidden);
     }
     row_ops().rms_norm(residual, op.weight, eps, hidden, out);
+  }
+  if (!context.taps.empty() && op.completed_layer >= 0) {
+    copy_taps(context, op.completed_layer, rows);
   }
 }
 

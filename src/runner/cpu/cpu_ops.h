@@ -35,6 +35,14 @@ struct Activations {
   panels::QuantisedRows quantised;  // input of a packed product, up to its widest
 };
 
+// One hidden state to copy out of the residual stream (SequenceStep::tap_layer).
+struct LayerTap {
+  std::int32_t layer = 0;
+  std::int32_t token = 0;   // row of the step
+  std::int32_t output = 0;  // row among the output rows: the last layer keeps only those
+  float* to = nullptr;      // [hidden]
+};
+
 // What the ops of all layers share. One step at a time.
 struct CpuContext {
   ModelConfig config;
@@ -47,6 +55,7 @@ struct CpuContext {
   std::int32_t tokens = 0;
   std::vector<RowSlot> slots;                // [tokens]
   std::vector<std::int32_t> output_rows;     // token of each logits row, ascending
+  std::vector<LayerTap> taps;                // usually empty
   std::atomic<std::int64_t> next_panels{0};  // work ticket of the packed product under way
 };
 
@@ -58,6 +67,7 @@ struct NormOp {
   const float* post_norm = nullptr;  // nullptr: added as it is
   float* out = nullptr;
   std::int32_t rows = 0;
+  std::int32_t completed_layer = -1;  // block whose output the residual is, with the branch added
 };
 void norm_op(ggml_tensor* dst, int thread, int threads, void* op);
 

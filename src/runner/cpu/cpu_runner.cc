@@ -95,6 +95,8 @@ class CpuRunner final : public Runner {
   Status init_activations();
   void start_threads(const cpu_set_t& cores);
   Status gather_step(std::span<const SequenceStep> steps);
+  Status gather_taps(std::span<const SequenceStep> steps);
+  void copy_final_taps(std::span<const SequenceStep> steps, StepOutput& output);
   StepGraph& graph_for(std::int32_t tokens, std::int32_t outputs);
   void reserve_outputs(std::int32_t outputs);
   std::size_t page_elements(int rows) const;
@@ -114,6 +116,8 @@ class CpuRunner final : public Runner {
   std::vector<float> hidden_;
   std::vector<float> logits_;
   std::vector<float> mass_;
+  std::vector<float> tap_final_;
+  std::vector<float> tap_layer_;
 };
 
 Status CpuRunner::init() {
@@ -260,8 +264,60 @@ Status CpuRunner::gather_step(std::span<const SequenceStep> steps) {
   return {};
 }
 
+std::int32_t output_rows_of(const SequenceStep& step) {
+  switch (step.logits) {
+    case LogitsWanted::kNone:
+      return 0;
+    case LogitsWanted::kLast:
+      return 1;
+    case LogitsWanted::kAll:
+      return static_cast<std::int32_t>(step.tokens.size());
+  }
+  FP_UNREACHABLE();
+}
+
+// Where the norm ops are to leave copies of the residual.
+Status CpuRunner::gather_taps(std::span<const SequenceStep> steps) {
+  context_.taps.clear();
+  std::int32_t output = 0;
+  for (const SequenceStep& step : steps) {
+    const std::int32_t rows = output_rows_of(step);
+    if (step.tap == TapWanted::kFinalAndLayer) {
+      if (step.tap_layer < 0 || step.tap_layer >= context_.config.layers) {
+        return fail(ErrorKind::kInvalid, "tap_layer_out_of_range",
+                    "no layer " + std::to_string(step.tap_layer) + " to tap; this model has 0.." +
+                        std::to_string(context_.config.layers - 1));
+      }
+      for (std::int32_t row = output; row < output + rows; ++row) {
+        const std::int32_t token = context_.output_rows[static_cast<std::size_t>(row)];
+        context_.taps.push_back({step.tap_layer, token, row, nullptr});
+      }
+    }
+    output += rows;
+  }
+  const auto hidden = static_cast<std::size_t>(context_.config.hidden);
+  tap_layer_.resize(context_.taps.size() * hidden);
+  for (std::size_t i = 0; i < context_.taps.size(); ++i) {
+    context_.taps[i].to = tap_layer_.data() + i * hidden;
+  }
+  return {};
+}
+
+void CpuRunner::copy_final_taps(std::span<const SequenceStep> steps, StepOutput& output) {
+  tap_final_.clear();
+  auto row = output.hidden.begin();
+  for (const SequenceStep& step : steps) {
+    const auto next = row + static_cast<std::ptrdiff_t>(output_rows_of(step)) * output.hidden_size;
+    if (step.tap != TapWanted::kNone) tap_final_.insert(tap_final_.end(), row, next);
+    row = next;
+  }
+  output.tap_final = tap_final_;
+  output.tap_layer = tap_layer_;
+}
+
 Result<StepOutput> CpuRunner::forward(std::span<const SequenceStep> steps) {
   FP_TRY(gather_step(steps));
+  FP_TRY(gather_taps(steps));
   const auto outputs = static_cast<std::int32_t>(context_.output_rows.size());
   reserve_outputs(outputs);
   context_.rope->fill(positions_);
@@ -280,6 +336,7 @@ Result<StepOutput> CpuRunner::forward(std::span<const SequenceStep> steps) {
   output.logits = std::span(logits_).first(rows * static_cast<std::size_t>(output.vocab_size));
   output.hidden = std::span(hidden_).first(rows * static_cast<std::size_t>(output.hidden_size));
   output.mass = mass_;
+  copy_final_taps(steps, output);
   return output;
 }
 

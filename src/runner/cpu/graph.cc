@@ -121,7 +121,8 @@ void StepGraph::build(const GraphBuffers& buffers) {
   for (int layer = 0; layer < config.layers; ++layer) {
     const CpuLayerWeights& w = context_.weights->layers[static_cast<std::size_t>(layer)];
     const bool last = layer + 1 == config.layers;
-    x = custom(norm_op, NormOp{&context_, w.attn_norm, branch, post_norm, act.normed, rows}, x,
+    x = custom(norm_op,
+               NormOp{&context_, w.attn_norm, branch, post_norm, act.normed, rows, layer - 1}, x,
                act.normed, config.hidden, rows);
     x = attention_inputs(layer, x);
     if (last && outputs_ == 0) break;
@@ -139,10 +140,10 @@ void StepGraph::build(const GraphBuffers& buffers) {
     post_norm = w.ffn_post_norm;
   }
   if (outputs_ > 0) {
-    x = custom(
-        norm_op,
-        NormOp{&context_, context_.weights->output_norm, branch, post_norm, buffers.hidden, rows},
-        x, buffers.hidden, config.hidden, rows);
+    x = custom(norm_op,
+               NormOp{&context_, context_.weights->output_norm, branch, post_norm, buffers.hidden,
+                      rows, config.layers - 1},
+               x, buffers.hidden, config.hidden, rows);
     x = product(context_.weights->output, x, buffers.logits);
   }
   ggml_build_forward_expand(graph_, x);
