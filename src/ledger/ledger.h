@@ -4,6 +4,7 @@
 //
 //   <dir>/checkpoint                 newest signed tree head
 //   <dir>/checkpoint.witnessed       newest one whose witness policy is met (if there is a policy)
+//   <dir>/log.policy                 public keys of the log (C2SP tlog-policy)
 //   <dir>/tile/<L>/<N>[.p/<W>]       Merkle tree hashes
 //   <dir>/tile/entries/<N>[.p/<W>]   leaves
 //   <dir>/ledger.db                  sequencer state, leaves not yet in a full bundle, index

@@ -307,8 +307,10 @@ Result<bool> LedgerDb::indexed(EntryKind kind, std::string_view subject, std::ui
       .step();
 }
 
-Result<std::uint64_t> LedgerDb::index_rows() {
-  return one_integer("SELECT count(*) FROM entry_index");
+Result<std::uint64_t> LedgerDb::index_rows(std::uint64_t end) {
+  FP_ASSIGN(Statement query, database_.prepare("SELECT count(*) FROM entry_index WHERE leaf < ?"));
+  FP_ASSIGN(const bool row, query.bind(1, static_cast<std::int64_t>(end)).step());
+  return row ? static_cast<std::uint64_t>(query.integer(0)) : std::uint64_t{0};
 }
 
 }  // namespace fieldprint

@@ -94,7 +94,8 @@ class LedgerDb {
   Result<std::vector<PendingRange>> pending_ranges();
   // Whether the index lists this entry.
   Result<bool> indexed(EntryKind kind, std::string_view subject, std::uint64_t index);
-  Result<std::uint64_t> index_rows();
+  // Rows of the index for leaves below `end`.
+  Result<std::uint64_t> index_rows(std::uint64_t end);
 
  private:
   explicit LedgerDb(Database database) : database_(std::move(database)) {}

@@ -67,7 +67,8 @@ Status Ledger::create(const std::string& dir, const LedgerKeys& keys,
   // A crash may have left a ledger without a checkpoint: it is finished, not replaced.
   FP_ASSIGN(const LedgerIdentity identity, db.identity());
   if (identity != identity_of(keys)) return keys_mismatch(dir, identity);
-  FP_TRY(env.sync_dir(dir));
+  FP_TRY(write_file_durably(env, dir + "/" + kPolicyFileName,
+                            print_operator_policy(keys.log.verifier(), keys.cosigner.verifier())));
   Integrator integrator(env, dir, keys, std::move(db));
   FP_TRY(integrator.round());
   return {};

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "ledger/checkpoint_file.h"
+#include "ledger/trust.h"
 #include "merkle/tile_reader.h"
 #include "store/env.h"
 
@@ -26,13 +27,6 @@ struct InclusionProof {
   std::uint64_t index = 0;
   std::vector<Digest256> hashes;  // leaf to root
   SignedCheckpoint checkpoint;    // the tree they lead to
-};
-
-// Whose signatures a reader accepts.
-struct LedgerTrust {
-  std::string origin;
-  std::vector<VerifierKey> log_keys;
-  std::vector<VerifierKey> cosigners;  // may be empty: then no checkpoint has a time
 };
 
 // Tiles as files below a folder. A partial tile that is gone is taken from the full one.

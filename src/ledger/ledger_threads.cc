@@ -141,15 +141,17 @@ Status LedgerImpl::witness_once(const SignedCheckpoint& checkpoint) {
 
 void LedgerImpl::witness_loop() {
   std::unique_lock lock(mutex_);
-  std::string asked_about;  // the checkpoint of the last attempt
+  // Head and time of the last attempt; not the text, which cosignatures change.
+  std::pair<std::uint64_t, std::int64_t> asked{};
+  const auto present = [this] { return std::pair(newest_.size, newest_.time_s); };
   while (!closing_) {
     const auto pause = witness_error_ ? options_.retry_interval : std::chrono::hours(24);
-    const bool fresh = witness_wake_.wait_for(
-        lock, pause, [&] { return closing_ || newest_.text != asked_about; });
+    const bool fresh =
+        witness_wake_.wait_for(lock, pause, [&] { return closing_ || present() != asked; });
     if (closing_) return;
     if (!fresh && !witness_error_) continue;
     const SignedCheckpoint checkpoint = newest_;
-    asked_about = checkpoint.text;
+    asked = present();
     lock.unlock();
     const Status done = witness_once(checkpoint);
     lock.lock();
