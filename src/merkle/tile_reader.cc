@@ -44,12 +44,13 @@ Result<const TileNodeReader::Tile*> TileNodeReader::tile(const Key& key) {
     ages_.splice(ages_.begin(), ages_, found->second.age);
     return &found->second;
   }
-  const int width = tile_width(key.level, key.index, size_);
+  const auto [level, index] = key;
+  const int width = tile_width(level, index, size_);
   if (width == 0) {
     return fail(ErrorKind::kInvalid, "tile_missing_node",
                 "a tree of " + std::to_string(size_) + " leaves has no such tile");
   }
-  const TileId id{TileKind::kHashes, key.level, key.index, width};
+  const TileId id{TileKind::kHashes, level, index, width};
   FP_ASSIGN(const std::string bytes, source_.read_tile(id));
   if (bytes.size() < static_cast<std::size_t>(width) * kHashBytes ||
       bytes.size() > kFullTileBytes || bytes.size() % kHashBytes != 0) {

@@ -6,6 +6,7 @@
 #include <list>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "merkle/proof_builder.h"
@@ -38,11 +39,7 @@ class TileNodeReader : public NodeReader {
   void set_size(std::uint64_t size);
 
  private:
-  struct Key {
-    int level;
-    std::uint64_t index;
-    auto operator<=>(const Key&) const = default;
-  };
+  using Key = std::pair<int, std::uint64_t>;  // level, index
   // rows[k] holds the nodes k levels above the tile's own hashes.
   struct Tile {
     int width = 0;
