@@ -149,7 +149,7 @@ Status read_common_fields(BodyReader& fields, const ApiLimits& limits, RequestBa
   base.ignore_eos = ignore_eos.value_or(false);
   FP_ASSIGN(auto salt, fields.text("cache_salt", limits.label_bytes));
   base.cache_salt = std::move(salt).value_or("");
-  return {};
+  return read_fieldprint_field(fields, limits, base);
 }
 
 Result<std::vector<TokenId>> read_tokens(const json& tokens, const std::string& param) {

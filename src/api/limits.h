@@ -20,6 +20,8 @@ struct ApiLimits {
   std::size_t label_bytes = 4096;         // model, user, salt, metadata values
   std::int32_t max_tokens = 100'000'000;  // far over any context; the engine has the last word
   std::size_t ignored_listed = 64;        // names listed in ignored_fields
+  std::size_t envelope_bytes = 49152;     // an override's or revocation's DSSE envelope
+  std::size_t session_bytes = 128;        //
 };
 
 }  // namespace fieldprint

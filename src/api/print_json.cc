@@ -30,7 +30,23 @@ OrderedJson mass_json(const UsageReport& usage) {
   return mass;
 }
 
+OrderedJson receipt_json(const ReceiptInfo& receipt) {
+  OrderedJson out = {{"id", receipt.id}, {"state", receipt.state}};
+  if (!receipt.code.empty()) out["code"] = receipt.code;
+  return out;
+}
+
 }  // namespace
+
+const char* anchor_trust_name(AnchorTrust trust) {
+  switch (trust) {
+    case AnchorTrust::kInsecure:
+      return "insecure";
+    case AnchorTrust::kPromoted:
+      return "promoted";
+  }
+  FP_UNREACHABLE();
+}
 
 std::string dump_json(const OrderedJson& value) {
   return value.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
@@ -47,7 +63,10 @@ OrderedJson anchor_json(const AnchorInfo& anchor) {
   return {{"digest", anchor.digest},
           {"name", anchor.name},
           {"mode", anchor.mode},
-          {"tokens", anchor.tokens}};
+          {"tokens", anchor.tokens},
+          {"trust", anchor_trust_name(anchor.trust)},
+          {"promotion",
+           anchor.promotion.empty() ? OrderedJson(nullptr) : OrderedJson(anchor.promotion)}};
 }
 
 OrderedJson evidence_json(const Evidence& evidence) {
@@ -63,6 +82,16 @@ OrderedJson evidence_json(const Evidence& evidence) {
   if (evidence.ignored_count > evidence.ignored_fields.size()) {
     block["ignored_fields_total"] = evidence.ignored_count;
   }
+  if (evidence.usage.anchors.size() > 1) {  // one was revoked while this was written
+    OrderedJson anchors = OrderedJson::array();
+    for (const std::string& digest : evidence.usage.anchors) {
+      anchors.push_back(digest.empty() ? OrderedJson(nullptr) : OrderedJson(digest));
+    }
+    block["anchors"] = std::move(anchors);
+  }
+  block["override"] = evidence.override_digest.empty() ? OrderedJson(nullptr)
+                                                       : OrderedJson(evidence.override_digest);
+  block["receipt"] = evidence.receipt ? receipt_json(*evidence.receipt) : OrderedJson(nullptr);
   block["prefill_seconds"] = rounded(evidence.usage.prefill_seconds, 1e6);
   block["decode_seconds"] = rounded(evidence.usage.decode_seconds, 1e6);
   return block;

@@ -35,6 +35,8 @@ struct RequestBase {
   StreamUsage stream_usage = StreamUsage::kOff;
   std::string user;
   std::string cache_salt;
+  std::string override_envelope;            // DSSE text of `fieldprint.override`; empty: none
+  std::string session;                      // `fieldprint.session`; empty: none
   std::vector<std::string> ignored_fields;  // sorted, at most ApiLimits::ignored_listed
   std::size_t ignored_count = 0;            // of all, listed or not
 };
@@ -71,5 +73,13 @@ Result<ChatRequest> parse_chat_request(std::string_view body, const ApiLimits& l
 Result<CompletionRequest> parse_completion_request(std::string_view body, const ApiLimits& limits);
 Result<TokenizeRequest> parse_tokenize_request(std::string_view body, const ApiLimits& limits);
 Result<DetokenizeRequest> parse_detokenize_request(std::string_view body, const ApiLimits& limits);
+
+// What an override may name a request by, and a client can compute beforehand: "sha256:<hex>"
+// of canonical JSON (codec/canonical_json.h), {"endpoint":PATH,"messages":[{"content","role"}]}
+// or {"endpoint":PATH,"prompt":TEXT or [ids]}. Text parts are joined; sampling is not in it.
+std::string request_digest(const ChatRequest& request);
+std::string request_digest(const CompletionRequest& request);
+inline constexpr const char* kChatPath = "/v1/chat/completions";
+inline constexpr const char* kCompletionPath = "/v1/completions";
 
 }  // namespace fieldprint

@@ -13,10 +13,17 @@
 
 #include "api/request.h"
 #include "core/error.h"
+#include "engine/anchor_service.h"
 #include "engine/engine.h"
 #include "engine/request.h"
 
 namespace fieldprint {
+
+enum class AnchorTrust : std::uint8_t {
+  kInsecure,  // --insecure-anchors: nobody vouched for it
+  kPromoted,  // signed, promoted, in the ledger
+};
+const char* anchor_trust_name(AnchorTrust trust);  // "insecure", "promoted"
 
 // The anchor in front of every request, as it is shown to clients.
 struct AnchorInfo {
@@ -25,6 +32,15 @@ struct AnchorInfo {
   std::string mode;         // "joint", "gated", "floored"
   std::string wrap;         // AnchorRecipe::wrap
   std::int32_t tokens = 0;  // logical length T
+  AnchorTrust trust = AnchorTrust::kInsecure;
+  std::string promotion = {};  // digest of the promotion statement; empty if insecure
+};
+
+// The receipt of a response, as far as it is there when the response is written.
+struct ReceiptInfo {
+  std::string id;
+  std::string state;  // "acknowledged", or "failed"
+  std::string code;   // why it failed
 };
 
 struct ResponseHead {
@@ -36,7 +52,9 @@ struct ResponseHead {
 
 // What the `fieldprint` block of a response says beside OpenAI's fields.
 struct Evidence {
-  std::optional<AnchorInfo> anchor;
+  std::optional<AnchorInfo> anchor;  // in front at the end
+  std::string override_digest;       // statement that let it run without; empty: none
+  std::optional<ReceiptInfo> receipt;
   UsageReport usage;
   std::string profile;               // numeric profile
   std::vector<std::uint64_t> seeds;  // one per choice
@@ -88,6 +106,17 @@ struct TokenizeResponse {
 };
 std::string print_tokenize(const TokenizeResponse& response);
 std::string print_detokenize(const std::string& text);
+
+// GET /v1/fieldprint/anchors. fallback: shown as the front where there is no service, with
+// what the engine says.
+std::string print_anchor_report(const AnchorReport& report, const std::optional<AnchorInfo>& front);
+std::string print_revocation(const RevocationReceipt& receipt);
+AnchorInfo anchor_info(const AnchorStanding& standing);
+const char* anchor_mode_text(AnchorMode mode);  // "joint", "gated", "floored"
+
+// Text of each choice in a response body of ours or OpenAI's: whole JSON, or a stream of
+// "data:" lines. Errors: response_invalid.
+Result<std::vector<std::string>> response_texts(std::string_view body);
 
 // {"status":"ok"} and the like.
 std::string print_status(const std::string& status);

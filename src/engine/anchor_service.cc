@@ -66,7 +66,7 @@ class WatchedAnchors final : public AnchorService {
   mutable std::mutex mutex_;     // guards the two below
   std::vector<AnchorStanding> standings_;
   std::vector<AnchorEnding> endings_;
-  std::mutex taking_;  // one at a time
+  std::mutex taking_;          // one at a time
   std::mutex watchers_mutex_;  // guards the two below
   bool stopping_ = false;
   std::vector<std::unique_ptr<AnchorWatcher>> watchers_;

@@ -34,13 +34,13 @@ RevocationOutcome EngineCore::revoke(const std::string& digest, RevocationPolicy
   remove_anchor(outcome);
   if (policy == RevocationPolicy::kReanchor && replacement) {
     const Status placed = place_anchor(replacement);
-    if (!placed) outcome.not_replaced = placed.error();
+    if (!placed) outcome.not_replaced = placed.error().code;
   }
   if (anchor_) outcome.replacement = anchor_->digest;
   publish_front();
   for (Job* job : jobs) {
     // The stated wish was to go on behind the replacement, not behind nothing.
-    if (outcome.not_replaced || !reanchor(*job)) {
+    if (!outcome.not_replaced.empty() || !reanchor(*job)) {
       fail_job(*job, told);
       ++outcome.ended;
     } else {
@@ -67,7 +67,7 @@ void EngineCore::remove_anchor(RevocationOutcome& outcome) {
   outcome.prefix_pages = index_.drop_family(anchor_->digest);
   outcome.anchor_pages = static_cast<std::int32_t>(anchor_->view.pages.size()) + 1;
   const Status scrubbed = scrub_rows(*anchor_, *runner_);
-  if (!scrubbed) outcome.scrub = scrubbed.error();
+  if (!scrubbed) outcome.scrub = scrubbed.error().code;
   anchor_.reset();
 }
 

@@ -74,7 +74,7 @@ struct ChoiceDoneEvent {
   std::int32_t choice = 0;
   FinishReason reason = FinishReason::kStop;
   std::uint64_t seed = 0;
-  std::vector<TokenId> tokens;  // as sampled, an end-of-generation token included
+  std::vector<TokenId> tokens = {};  // as sampled, an end-of-generation token included
 };
 struct UsageReport {
   std::int32_t prompt_tokens = 0;      // anchor not counted

@@ -8,7 +8,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,14 +23,14 @@ enum class RevocationPolicy : std::uint8_t {
 const char* revocation_policy_name(RevocationPolicy policy);  // "end", "reanchor"
 
 struct RevocationOutcome {
-  bool was_in_front = false;          // false: only remembered, so that it is never loaded
-  std::int32_t ended = 0;             // requests failed with anchor_revoked
-  std::int32_t reanchored = 0;        // requests that go on without it
-  std::int32_t anchor_pages = 0;      // pinned pages given back
-  std::int32_t prefix_pages = 0;      // pages that left the prefix cache
-  std::string replacement;            // digest of what stands in front now; empty: nothing
-  std::optional<Error> scrub;         // overwriting failed; the rows are unreachable all the same
-  std::optional<Error> not_replaced;  // the replacement did not load, so conversations ended
+  bool was_in_front = false;      // false: only remembered, so that it is never loaded
+  std::int32_t ended = 0;         // requests failed with anchor_revoked
+  std::int32_t reanchored = 0;    // requests that go on without it
+  std::int32_t anchor_pages = 0;  // pinned pages given back
+  std::int32_t prefix_pages = 0;  // pages that left the prefix cache
+  std::string replacement;        // digest of what stands in front now; empty: nothing
+  std::string scrub;              // code, if overwriting failed; the rows are unreachable
+  std::string not_replaced;       // code, if the replacement did not load: they ended
 };
 
 // What an engine serves behind, for status pages and metrics.

@@ -173,12 +173,11 @@ void ThreadedEngine::run_revocations(std::vector<PendingRevocation> pending) {
                                 {"anchor_pages", std::int64_t{outcome.anchor_pages}},
                                 {"prefix_pages", std::int64_t{outcome.prefix_pages}},
                                 {"replacement", outcome.replacement}});
-    if (outcome.scrub) {
-      log_error("revoked rows were not overwritten", {{"code", outcome.scrub->code}});
+    if (!outcome.scrub.empty()) {
+      log_error("revoked rows were not overwritten", {{"code", outcome.scrub}});
     }
-    if (outcome.not_replaced) {
-      log_error("no replacement for the anchor",
-                {{"code", outcome.not_replaced->code}, {"reason", outcome.not_replaced->message}});
+    if (!outcome.not_replaced.empty()) {
+      log_error("no replacement for the anchor", {{"code", outcome.not_replaced}});
     }
     item.done.set_value(outcome);
   }

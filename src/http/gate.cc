@@ -27,6 +27,10 @@ constexpr std::array kRoutes = {
     Route{"/v1/completions", "POST", false, false, true},
     Route{"/tokenize", "POST", false, false, true},
     Route{"/detokenize", "POST", false, false, true},
+    Route{"/v1/fieldprint/receipts/{id}", "GET", false, false, false},
+    Route{"/v1/fieldprint/anchors", "GET", false, false, false},
+    // Not work: an anchor can be revoked while the server drains.
+    Route{"/v1/fieldprint/anchors/revocations", "POST", false, false, false},
     Route{"/v1/models", "GET", false, false, false},
     Route{"/v1/models/{id}", "GET", false, false, false},
     Route{"/metrics", "GET", false, true, false},
@@ -37,10 +41,12 @@ constexpr std::array kRoutes = {
 };
 
 const Route* find_route(std::string_view path) {
-  constexpr std::string_view kModel = "/v1/models/";
-  const bool detail = path.size() > kModel.size() && path.substr(0, kModel.size()) == kModel;
+  constexpr std::string_view kId = "{id}";
   for (const Route& route : kRoutes) {
-    if (route.path == (detail ? std::string_view("/v1/models/{id}") : path)) return &route;
+    if (route.path == path) return &route;
+    if (!route.path.ends_with(kId)) continue;
+    const std::string_view prefix = route.path.substr(0, route.path.size() - kId.size());
+    if (path.size() > prefix.size() && path.starts_with(prefix)) return &route;
   }
   return nullptr;
 }
@@ -141,7 +147,8 @@ void after_routing(const httplib::Request& request, httplib::Response& response,
   const std::string origin = request.get_header_value("Origin");
   if (!origin.empty() && state.origins.allows_origin(origin, request.get_header_value("Host"))) {
     response.set_header("Access-Control-Allow-Origin", origin);
-    response.set_header("Access-Control-Expose-Headers", "X-Request-Id, Retry-After");
+    response.set_header("Access-Control-Expose-Headers",
+                        "X-Request-Id, Retry-After, Fieldprint-Receipt");
     response.set_header("Vary", "Origin");
   }
 }

@@ -26,7 +26,7 @@ GenerationJob::GenerationJob(ServerState& state, Parts parts)
   const auto count = static_cast<std::size_t>(parts_.base.choices);
   choices_.resize(count);
   last_text_.resize(count);
-  evidence_.anchor = state.service.anchor;
+  evidence_.override_digest = parts_.override_digest;
   evidence_.profile = state.service.engine->numeric_profile();
   evidence_.seeds.resize(count);
   evidence_.ignored_fields = parts_.base.ignored_fields;
@@ -44,6 +44,7 @@ GenerationJob::~GenerationJob() {
 }
 
 void GenerationJob::note(const DeltaEvent& event) {
+  if (parts_.receipt) parts_.receipt->note(event);
   const std::size_t choice = index_of(event.choice, choices_.size());
   const auto now = Clock::now();
   if (!first_text_seen_) {
@@ -58,14 +59,28 @@ void GenerationJob::note(const DeltaEvent& event) {
 }
 
 void GenerationJob::note(const ChoiceDoneEvent& event) {
+  if (parts_.receipt) parts_.receipt->note(event);
   evidence_.seeds[index_of(event.choice, choices_.size())] = event.seed;
 }
 
 void GenerationJob::note(const DoneEvent& event) {
   evidence_.usage = event.usage;
+  evidence_.anchor = anchor_in_front(event.usage);
+  if (parts_.receipt) evidence_.receipt = parts_.receipt->issue(state_, event.usage);
   finished_ = true;
   state_.metrics.request.observe(seconds_since(parts_.start));
   log_end("done");
+}
+
+// What stood in front when the answer ended: a revocation may have changed it meanwhile.
+std::optional<AnchorInfo> GenerationJob::anchor_in_front(const UsageReport& usage) const {
+  const std::string digest = usage.anchors.empty() ? std::string() : usage.anchors.back();
+  if (digest.empty()) return std::nullopt;
+  const std::optional<AnchorInfo>& first = state_.service.anchor;
+  if (first && first->digest == digest) return first;
+  const auto standing = standing_of(state_.service, digest);
+  if (!standing) return std::nullopt;
+  return anchor_info(*standing);
 }
 
 void GenerationJob::note(const FailedEvent& event) {

@@ -12,6 +12,7 @@
 
 #include "api/response.h"
 #include "engine/request.h"
+#include "http/receipt_draft.h"
 #include "http/state.h"
 
 namespace fieldprint {
@@ -28,6 +29,8 @@ class GenerationJob {
     Clock::time_point start;     // of the request
     Clock::time_point deadline;  // whole responses only
     std::string request_id;
+    std::string override_digest;            // empty: none
+    std::unique_ptr<ReceiptDraft> receipt;  // null: receipts are off
   };
   GenerationJob(ServerState& state, Parts parts);
   ~GenerationJob();
@@ -53,6 +56,8 @@ class GenerationJob {
   // frames ("[DONE]") finished() is true.
   std::string frames();
   bool finished() const { return finished_; }
+  // The receipt's id; empty if there will be none.
+  std::string receipt_id() const { return parts_.receipt ? parts_.receipt->id() : ""; }
 
  private:
   static constexpr std::chrono::milliseconds kSlice{100};
@@ -66,6 +71,7 @@ class GenerationJob {
   void note(const ChoiceDoneEvent& event);
   void note(const DoneEvent& event);
   void note(const FailedEvent& event);
+  std::optional<AnchorInfo> anchor_in_front(const UsageReport& usage) const;
   void log_end(const char* outcome);
 
   ServerState& state_;

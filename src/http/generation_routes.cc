@@ -18,12 +18,14 @@ using Clock = std::chrono::steady_clock;
 using Spans = std::vector<TokenSpan>;
 
 // An anchor is itself the beginning of the sequence: what follows takes no BOS.
-bool needs_bos(const ServerState& state) {
-  return !state.service.anchor && state.service.text->adds_bos() && state.service.text->bos() >= 0;
+enum class Front : std::uint8_t { kAnchor, kBare };
+Front front_of(const ServerState& state, const RequestBase& base) {
+  return state.service.anchor && base.override_envelope.empty() ? Front::kAnchor : Front::kBare;
 }
 
 Result<Spans> prompt_of(const ServerState& state, const ChatRequest& request) {
-  const ChatRender render{.add_generation_prompt = true, .add_bos = !state.service.anchor};
+  const ChatRender render{.add_generation_prompt = true,
+                          .add_bos = front_of(state, request.base) == Front::kBare};
   return state.service.text->render(request.messages, render);
 }
 
@@ -36,7 +38,10 @@ Result<Spans> prompt_of(const ServerState& state, const CompletionRequest& reque
   }
   // Text never becomes control tokens; who wants these sends token ids.
   span.tokens = state.service.text->encode(std::get<std::string>(request.prompt), false);
-  if (needs_bos(state)) span.tokens.insert(span.tokens.begin(), state.service.text->bos());
+  const TextService& text = *state.service.text;
+  if (front_of(state, request.base) == Front::kBare && text.adds_bos() && text.bos() >= 0) {
+    span.tokens.insert(span.tokens.begin(), text.bos());
+  }
   return Spans{std::move(span)};
 }
 
@@ -59,16 +64,50 @@ Error with_client_param(Error error, const char* prompt_field) {
 }
 
 struct Kind {
+  const char* path;
   const char* id_prefix;
   const char* prompt_field;
   std::unique_ptr<ResponsePrinter> (*make_printer)(ResponseHead, const RequestBase&);
 };
-constexpr Kind kChatKind{"chatcmpl-", "messages", &make_chat_printer};
-constexpr Kind kCompletionKind{"cmpl-", "prompt", &make_completion_printer};
+constexpr Kind kChatKind{kChatPath, "chatcmpl-", "messages", &make_chat_printer};
+constexpr Kind kCompletionKind{kCompletionPath, "cmpl-", "prompt", &make_completion_printer};
+
+// Leave to run without the anchor, if the request brings an override; nullopt if it brings
+// none. Its use is in the ledger when this returns, whatever becomes of the request.
+Result<std::optional<OverrideGrant>> admit_override(const ServerState& state,
+                                                    const RequestBase& base,
+                                                    const std::string& request_digest,
+                                                    const std::string& commitment,
+                                                    const std::string& id) {
+  if (base.override_envelope.empty()) return std::nullopt;
+  const ServiceContext& service = state.service;
+  if (service.overrides == nullptr) {
+    return fail(ErrorKind::kForbidden, "override_unavailable",
+                "this server cannot accept overrides: it has no trust folder with a ledger that "
+                "it may write",
+                "fieldprint.override");
+  }
+  OverrideRequest request;
+  request.envelope = base.override_envelope;
+  request.use.place = {service.tenant, service.model_digest};
+  request.use.anchor_digest = service.front.artifact ? service.front.artifact->digest : "";
+  request.use.session = base.session;
+  request.use.request_digest = request_digest;
+  request.use.now = unix_now();
+  request.response_id = id;
+  request.request_commitment = commitment;
+  Result<OverrideGrant> grant = service.overrides->admit(request);
+  if (!grant) {
+    if (grant.error().param.empty()) grant.error().param = "fieldprint.override";
+    return tl::unexpected(std::move(grant.error()));
+  }
+  return std::optional(std::move(*grant));
+}
 
 Result<std::unique_ptr<Generation>> submit(ServerState& state, const httplib::Request& http,
                                            const Kind& kind, const std::string& id,
-                                           RequestBase& base, Spans prompt) {
+                                           RequestBase& base, Spans prompt,
+                                           std::optional<OverrideGrant> grant) {
   if (!base.sampling.seed) base.sampling.seed = draw_seed();
   GenerationRequest request;
   request.id = id;
@@ -78,7 +117,8 @@ Result<std::unique_ptr<Generation>> submit(ServerState& state, const httplib::Re
   request.stop = base.stop;
   request.ignore_eos = base.ignore_eos;
   request.choices = base.choices;
-  request.use_anchor = state.service.anchor.has_value();
+  request.use_anchor = state.service.anchor.has_value() && !grant;
+  request.override_grant = std::move(grant);
   request.cache_salt = salt_of(state, http, base.cache_salt);
   if (base.streaming == Streaming::kOff) {
     request.deadline = Clock::now() + state.options.request_deadline;
@@ -90,11 +130,17 @@ Result<std::unique_ptr<Generation>> submit(ServerState& state, const httplib::Re
   return generation;
 }
 
+void set_receipt_header(httplib::Response& response, const GenerationJob& job) {
+  const std::string id = job.receipt_id();
+  if (!id.empty()) response.set_header("Fieldprint-Receipt", id);
+}
+
 void respond_whole(ServerState& state, httplib::Response& response, GenerationJob& job) {
   const SocketStream* stream = ConnectionContext::current().stream;
   Result<std::string> body =
       job.collect([stream] { return stream != nullptr && stream->peer_left(); });
   if (body) {
+    set_receipt_header(response, job);
     respond_json(response, 200, *body);
   } else {
     respond_error(state, response, body.error());
@@ -105,6 +151,7 @@ void respond_stream(const httplib::Request& request, httplib::Response& response
                     const std::shared_ptr<GenerationJob>& job) {
   response.status = 200;
   response.set_header("Cache-Control", "no-cache");
+  set_receipt_header(response, *job);
   response.set_header("X-Accel-Buffering", "no");  // a proxy that buffers would hold tokens back
   const SocketStream* stream = ConnectionContext::current().stream;  // outlives the response
   auto provider = [job, stream](std::size_t /*offset*/, httplib::DataSink& sink) {
@@ -138,16 +185,28 @@ Status generate(ServerState& state, const httplib::Request& http, httplib::Respo
   state.metrics.ignored_fields.add(static_cast<double>(base.ignored_count));
   FP_ASSIGN(Spans prompt, prompt_of(state, *parsed));
   const std::string id = make_id(kind.id_prefix);
-  FP_ASSIGN(auto generation, submit(state, http, kind, id, base, std::move(prompt)));
+  std::unique_ptr<ReceiptDraft> receipt;
+  if (state.service.receipts != nullptr) {
+    receipt = std::make_unique<ReceiptDraft>(state, kind.path, http.body);
+  }
+  const std::string commitment =
+      receipt ? receipt->request_commitment()
+              : receipt_commitment(ReceiptBook::draw_salt(), "request", http.body);
+  FP_ASSIGN(std::optional<OverrideGrant> grant,
+            admit_override(state, base, request_digest(*parsed), commitment, id));
+  const std::string override_digest = grant ? grant->id : "";
+  if (receipt) receipt->describe(base, id, override_digest);
+  FP_ASSIGN(auto generation,
+            submit(state, http, kind, id, base, std::move(prompt), std::move(grant)));
   ResponseHead head{id, static_cast<std::int64_t>(std::time(nullptr)),
                     base.model.empty() ? state.service.model_id : base.model,
                     state.system_fingerprint};
   const ConnectionContext& context = ConnectionContext::current();
   auto job = std::make_shared<GenerationJob>(
-      state,
-      GenerationJob::Parts{std::move(*slot), std::move(generation),
-                           kind.make_printer(std::move(head), base), base, context.request_start,
-                           Clock::now() + state.options.request_deadline, context.request_id});
+      state, GenerationJob::Parts{
+                 std::move(*slot), std::move(generation), kind.make_printer(std::move(head), base),
+                 base, context.request_start, Clock::now() + state.options.request_deadline,
+                 context.request_id, override_digest, std::move(receipt)});
   switch (base.streaming) {
     case Streaming::kOff:
       respond_whole(state, response, *job);

@@ -46,6 +46,13 @@ void HttpMetrics::count_rejection(std::string_view code) {
       .add();
 }
 
+void HttpMetrics::count_receipt(std::string_view result) {
+  registry
+      .counter("fieldprint_receipts_total", "Receipts by what became of them",
+               {{"result", std::string(result)}})
+      .add();
+}
+
 void update_engine_metrics(MetricRegistry& registry, const Engine& engine) {
   const EngineStats stats = engine.stats();
   const auto gauge = [&](const char* name, const char* help, double value) {
@@ -71,6 +78,16 @@ void update_engine_metrics(MetricRegistry& registry, const Engine& engine) {
         static_cast<double>(stats.generated_tokens));
   total("fieldprint_preemptions_total", "Sequences whose pages were taken back",
         static_cast<double>(stats.preemptions));
+  total("fieldprint_overrides_total", "Requests that ran without the anchor by a signed override",
+        static_cast<double>(stats.overrides));
+  total("fieldprint_anchors_revoked_total", "Anchors taken away while they were served",
+        static_cast<double>(stats.anchors_revoked));
+  total("fieldprint_revocation_ended_total", "Requests that ended with their anchor",
+        static_cast<double>(stats.revocation_ended));
+  total("fieldprint_revocation_reanchored_total", "Requests that went on without their anchor",
+        static_cast<double>(stats.revocation_reanchored));
+  gauge("fieldprint_anchor_refusing", "1 while requests are refused because the anchor was revoked",
+        engine.anchor_state().refusing ? 1 : 0);
   total("fieldprint_engine_busy_seconds_total", "Time inside steps", stats.busy_seconds);
 }
 

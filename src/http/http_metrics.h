@@ -19,6 +19,7 @@ struct HttpMetrics {
 
   void count_response(std::string_view route, int status, double seconds);
   void count_rejection(std::string_view code);
+  void count_receipt(std::string_view result);  // "issued", or why not
 
   MetricRegistry& registry;
   Gauge& connections;

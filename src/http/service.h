@@ -8,8 +8,11 @@
 #include <vector>
 
 #include "api/response.h"
+#include "engine/anchor_service.h"
 #include "engine/engine.h"
+#include "engine/override_gate.h"
 #include "http/text_service.h"
+#include "ledger/receipt_book.h"
 
 namespace fieldprint {
 
@@ -22,7 +25,15 @@ struct ServiceContext {
   std::vector<std::string> aliases;  // further accepted names
   std::string model_digest;          // "sha256:<hex>" of the model file
   std::int64_t created = 0;          // Unix seconds, for /v1/models
-  std::optional<AnchorInfo> anchor;  // absent: served without one
+  std::optional<AnchorInfo> anchor;  // at the start; absent: served without one
+
+  // The trust side. Owned by the caller like the engine; null: this server has none of it.
+  AnchorBinding front;                // what the engine was created with
+  AnchorService* anchors = nullptr;   // null: no trust folder
+  ReceiptBook* receipts = nullptr;    // null: no receipts
+  OverrideGate* overrides = nullptr;  // null: overrides are refused
+  std::string tenant = "default";     // the place that statements are judged for
+  std::string template_digest;        // "sha256:<hex>" of the chat template's source
 };
 
 }  // namespace fieldprint

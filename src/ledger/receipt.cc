@@ -77,6 +77,8 @@ Result<std::string> sign_receipt(const Receipt& receipt, const SignerKey& log_ke
 std::string print_receipt_file(const ReceiptFile& file) {
   CanonicalValue::Object object;
   object.emplace("format", kFileFormat);
+  object.emplace("id", file.id);
+  object.emplace("state", file.state);
   object.emplace("envelope", file.envelope);
   object.emplace("leaf", file.leaf);
   object.emplace("proof", file.proof);
@@ -107,6 +109,8 @@ Result<ReceiptFile> parse_receipt_file(std::string_view text) {
   }
   FieldReader fields(*value, "receipt file");
   const std::string format = fields.string("format", 64);
+  file.id = fields.string("id", 64);
+  file.state = fields.string("state", 32);
   file.envelope = fields.string("envelope", kReceiptMaxFileBytes);
   file.leaf = fields.string("leaf", kMaxLeafBytes);
   file.proof = fields.string("proof", kReceiptMaxFileBytes);

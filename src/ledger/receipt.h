@@ -3,7 +3,8 @@
 //   payload   canonical JSON, the fields of Receipt (docs/formats/receipt.md has the grammar)
 //   envelope  DSSE, payload type kReceiptPayloadType, signed by the log's key
 //   leaf      ledger entry of kind receipt: the payload's digest, nothing of its content
-//   file      {"format":"fieldprint-receipt-file/v1", envelope, leaf, proof}: what is handed out
+//   file      {"format":"fieldprint-receipt-file/v1", id, state, envelope, leaf, proof}: what is
+//             handed out. id and state are for people and signed by nobody
 //
 // Text of people is in none of them: request, response and tokens are salted commitments, and
 // the salt is in the receipt, which only the parties of the conversation hold.
@@ -120,6 +121,8 @@ Result<std::string> sign_receipt(const Receipt& receipt, const SignerKey& log_ke
 
 // What a person keeps. leaf and proof are empty as long as the log has not integrated it.
 struct ReceiptFile {
+  std::string id;     // hint
+  std::string state;  // hint: durability_name() when it was handed out
   std::string envelope;
   std::string leaf;   // exact bytes
   std::string proof;  // c2sp.org/tlog-proof@v1

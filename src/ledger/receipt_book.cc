@@ -102,6 +102,8 @@ Result<ReceiptBook::Found> ReceiptBook::find(std::string_view id) {
   Found found;
   found.file.envelope.assign(bytes->begin(), bytes->end());
   FP_TRY(complete(found, id));
+  found.file.id = std::string(id);
+  found.file.state = durability_name(found.state);
   return found;
 }
 

@@ -169,6 +169,10 @@ Result<ReceiptReport> verify_receipt(std::string_view file_text, const Policy& p
         fails("signature", "receipt_origin",
               "signed by the log '" + opened.signer + "', but it names '" + receipt.origin + "'"));
   }
+  if (!file.id.empty() && file.id != receipt.id) {
+    report.add(fails("id", "receipt_id_mismatch",
+                     "the file says it is " + file.id + ", the receipt inside is " + receipt.id));
+  }
   report.add(check_leaf(file, report, opened.payload));
   for (ReceiptCheck& check : check_inclusion(file, receipt, policy)) {
     report.add(std::move(check));

@@ -61,7 +61,10 @@ int main(int argc, char** argv) {
   service.text = std::make_shared<FakeText>();
   service.model_id = "fake-model";
   service.model_digest = "sha256:00";
-  if (arguments.anchor) service.anchor = AnchorInfo{"sha256:aa", "aria", "joint", "system", 12};
+  if (arguments.anchor) {
+    service.anchor = AnchorInfo{"sha256:aa", "aria", "joint", "system", 12};
+    engine.set_anchor("sha256:aa");
+  }
   (*server)->set_ready(service);
   std::printf("api %d\nops %d\n", (*server)->port(), (*server)->ops_port());
   std::fflush(stdout);

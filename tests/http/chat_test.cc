@@ -89,6 +89,7 @@ TEST_F(Chat, WithAnAnchorTheMessagesContinueIt) {
   start();
   ServiceContext service = test_service(engine_);
   service.anchor = AnchorInfo{"sha256:aa", "aria", "gated", "system", 12};
+  engine_.set_anchor("sha256:aa");
   server_->set_ready(service);
   const Reply reply = post(port_, "/v1/chat/completions",
                            R"({"messages":[{"role":"system","content":"s"},

@@ -75,6 +75,7 @@ class FakeGeneration final : public Generation {
       plan_choice(request, choice, usage);
     }
     usage.anchor_tokens = request.use_anchor ? 12 : 0;
+    usage.anchors = {request.use_anchor ? engine_.anchor_ : std::string()};
     usage.mass[static_cast<int>(KvClass::kSink)] = 0.25F;
     usage.mass[static_cast<int>(KvClass::kAnchor)] = request.use_anchor ? 0.25F : 0.0F;
     usage.mass[static_cast<int>(KvClass::kUser)] = request.use_anchor ? 0.5F : 0.75F;
@@ -133,8 +134,12 @@ class FakeGeneration final : public Generation {
       events_.push_back(std::move(delta));
     }
     const bool length = full && !stopped;
-    events_.push_back(
-        ChoiceDoneEvent{choice, length ? FinishReason::kLength : FinishReason::kStop, seed});
+    std::vector<TokenId> tokens;
+    for (const std::string& piece : pieces) {
+      tokens.push_back(piece.empty() ? 0 : static_cast<unsigned char>(piece[0]));
+    }
+    events_.push_back(ChoiceDoneEvent{choice, length ? FinishReason::kLength : FinishReason::kStop,
+                                      seed, std::move(tokens)});
   }
 
   std::optional<GenerationEvent> end(FailedEvent event) {
@@ -198,6 +203,11 @@ void FakeEngine::set(Behaviour behaviour) {
   behaviour_ = std::move(behaviour);
 }
 
+void FakeEngine::set_anchor(std::string digest) {
+  const std::lock_guard lock(mutex_);
+  anchor_ = std::move(digest);
+}
+
 void FakeEngine::release() {
   const std::lock_guard lock(mutex_);
   ++releases_;
@@ -231,7 +241,7 @@ Result<RevocationOutcome> FakeEngine::revoke(const RevokeAnchor& command) {
 
 AnchorState FakeEngine::anchor_state() const {
   const std::lock_guard lock(mutex_);
-  return {"", !revoked_.empty(), revoked_};
+  return {revoked_.empty() ? anchor_ : "", !revoked_.empty(), revoked_};
 }
 
 std::vector<std::string> FakeEngine::revoked() const {

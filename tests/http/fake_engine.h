@@ -45,7 +45,8 @@ class FakeEngine final : public Engine {
     std::chrono::milliseconds pace{0};  // between deltas
   };
   void set(Behaviour behaviour);
-  void release();  // lets stalled generations go on
+  void set_anchor(std::string digest);  // what stands in front, for usage.anchors
+  void release();                       // lets stalled generations go on
 
   Result<std::unique_ptr<Generation>> submit(GenerationRequest request) override;
   Result<RevocationOutcome> revoke(const RevokeAnchor& command) override;
@@ -74,6 +75,7 @@ class FakeEngine final : public Engine {
   Behaviour behaviour_;
   GenerationRequest last_;
   std::vector<std::string> revoked_;
+  std::string anchor_;
   std::uint64_t releases_ = 0;
   bool draining_ = false;
   bool cut_ = false;  // drain timed out: generations fail

@@ -1,0 +1,106 @@
+// Printers of /v1/fieldprint: anchors and revocations.
+#include <utility>
+
+#include "api/print_json.h"
+#include "api/response.h"
+#include "core/check.h"
+
+namespace fieldprint {
+namespace {
+
+OrderedJson text_or_null(const std::string& text) {
+  return text.empty() ? OrderedJson(nullptr) : OrderedJson(text);
+}
+
+OrderedJson outcome_json(const RevocationOutcome& outcome) {
+  OrderedJson out = {{"ended", outcome.ended},
+                     {"reanchored", outcome.reanchored},
+                     {"anchor_pages", outcome.anchor_pages},
+                     {"prefix_pages", outcome.prefix_pages},
+                     {"replacement", text_or_null(outcome.replacement)},
+                     {"rows_overwritten", outcome.scrub.empty()}};
+  if (!outcome.not_replaced.empty()) out["not_replaced"] = outcome.not_replaced;
+  return out;
+}
+
+OrderedJson authority_json(const AnchorAuthority& authority) {
+  return {{"anchor_key", authority.anchor_key},
+          {"promotion", authority.promotion_digest},
+          {"promotion_index", authority.promotion_index},
+          {"promoted_by", authority.promoted_by},
+          {"not_after", authority.not_after},
+          {"policy_epoch", authority.policy_epoch}};
+}
+
+}  // namespace
+
+const char* anchor_mode_text(AnchorMode mode) {
+  switch (mode) {
+    case AnchorMode::kJoint:
+      return "joint";
+    case AnchorMode::kGated:
+      return "gated";
+    case AnchorMode::kFloored:
+      return "floored";
+  }
+  FP_UNREACHABLE();
+}
+
+AnchorInfo anchor_info(const AnchorStanding& standing) {
+  const AnchorArtifact& artifact = *standing.binding.artifact;
+  AnchorInfo info;
+  info.digest = artifact.digest;
+  info.name = artifact.name;
+  info.mode = anchor_mode_text(standing.binding.mode);
+  info.wrap = artifact.recipe.wrap;
+  info.tokens = artifact.length();
+  if (standing.authority) {
+    info.trust = AnchorTrust::kPromoted;
+    info.promotion = standing.authority->promotion_digest;
+  }
+  return info;
+}
+
+std::string print_anchor_report(const AnchorReport& report,
+                                const std::optional<AnchorInfo>& front) {
+  OrderedJson endings = OrderedJson::array();
+  for (const AnchorEnding& ending : report.endings) {
+    OrderedJson entry = {{"digest", ending.digest},
+                         {"cause", text_or_null(ending.cause)},
+                         {"code", ending.code},
+                         {"at", ending.at}};
+    entry.update(outcome_json(ending.outcome));
+    endings.push_back(std::move(entry));
+  }
+  OrderedJson shown = front ? anchor_json(*front) : OrderedJson(nullptr);
+  if (report.front && report.front->authority) {
+    shown["authority"] = authority_json(*report.front->authority);
+  }
+  OrderedJson trust = nullptr;  // no trust folder: nothing is checked
+  if (!report.root_digest.empty()) {
+    trust = {{"tenant", report.tenant},
+             {"root", report.root_digest},
+             {"root_version", report.root_version},
+             {"policy_epoch", report.policy_epoch},
+             {"checkpoint",
+              {{"size", report.checkpoint_size},
+               {"time", report.checkpoint_time},
+               {"max_age", report.checkpoint_max_age}}}};
+  }
+  return dump_json({{"front", std::move(shown)},
+                    {"refusing", report.state.refusing},
+                    {"revoked", report.state.revoked},
+                    {"endings", std::move(endings)},
+                    {"trust", std::move(trust)}});
+}
+
+std::string print_revocation(const RevocationReceipt& receipt) {
+  return dump_json(
+      {{"statement", receipt.statement_digest},
+       {"subject", receipt.subject_digest},
+       {"index", receipt.index},
+       {"in_place", receipt.in_place},
+       {"outcome", receipt.outcome ? outcome_json(*receipt.outcome) : OrderedJson(nullptr)}});
+}
+
+}  // namespace fieldprint
