@@ -64,6 +64,15 @@ void prepare_q(const CpuContext& context, int layer, std::int64_t token, std::in
   prepare_head(context, layer, token, w.q_norm, out);
 }
 
+// Blocks begin..end of a row for the packed product that follows.
+void round_blocks(const CpuContext& context, const float* x, std::int64_t columns, std::int64_t row,
+                  std::int64_t begin, std::int64_t end) {
+  panels::quantise(x, columns, row, begin, end, context.act.quantised);
+}
+
+// By one thread, in the op before the product.
+void deal_panels(CpuContext& context) { context.next_panels.store(0, std::memory_order_relaxed); }
+
 void append_kv(const CpuContext& context, int layer, std::int64_t token) {
   const ModelConfig& config = context.config;
   const CpuLayerWeights& w = context.weights->layers[static_cast<std::size_t>(layer)];
@@ -94,6 +103,8 @@ void copy_taps(const CpuContext& context, std::int32_t layer, const Range& rows)
 void norm_op(ggml_tensor* /*dst*/, int thread, int threads, void* raw) {
   const auto& op = *static_cast<const NormOp*>(raw);
   const CpuContext& context = *op.context;
+  const bool rounds = op.rounding == Rounding::kEightBits;
+  if (rounds && thread == 0) deal_panels(*op.context);
   const int hidden = context.config.hidden;
   const float eps = context.config.norm_eps;
   const Range rows = share(op.rows, thread, threads);
@@ -109,6 +120,7 @@ void norm_op(ggml_tensor* /*dst*/, int thread, int threads, void* raw) {
       row_ops().add(residual, added, hidden);
     }
     row_ops().rms_norm(residual, op.weight, eps, hidden, out);
+    if (rounds) round_blocks(context, out, hidden, r, 0, hidden / panels::kBlock);
   }
   if (!context.taps.empty() && op.completed_layer >= 0) {
     copy_taps(context, op.completed_layer, rows);
@@ -168,33 +180,37 @@ void gate_op(ggml_tensor* /*dst*/, int thread, int threads, void* raw) {
   const std::int64_t ffn = context.config.ffn;
   const auto apply =
       context.config.activation == Activation::kSilu ? row_ops().silu_mul : row_ops().gelu_mul;
+  const bool rounds = op.rounding == Rounding::kEightBits;
+  if (rounds && thread == 0) deal_panels(*op.context);
   // Shares cut rows too, so that one decoding token occupies every thread; cuts at
-  // multiples of 16 keep vector loops whole.
-  const std::int64_t blocks = (ffn + 15) / 16;
+  // whole blocks keep vector loops whole and let each thread round what it made.
+  constexpr std::int64_t kCut = panels::kBlock;
+  const std::int64_t blocks = (ffn + kCut - 1) / kCut;
   const Range items = share(op.rows * blocks, thread, threads);
   for (std::int64_t i = items.begin; i < items.end;) {
     const std::int64_t row = i / blocks;
     const std::int64_t stop = std::min(items.end, (row + 1) * blocks);
-    const std::int64_t begin = (i - row * blocks) * 16;
-    const std::int64_t end = std::min(ffn, (stop - row * blocks) * 16);
+    const std::int64_t begin = (i - row * blocks) * kCut;
+    const std::int64_t end = std::min(ffn, (stop - row * blocks) * kCut);
     const float* gate = context.act.gate_up + (op.fused ? row * 2 * ffn : row * ffn);
     const float* up = op.fused ? gate + ffn : gate + op.rows * ffn;
-    apply(gate + begin, up + begin, static_cast<int>(end - begin),
-          context.act.gated + row * ffn + begin);
+    float* gated = context.act.gated + row * ffn;
+    apply(gate + begin, up + begin, static_cast<int>(end - begin), gated + begin);
+    if (rounds) round_blocks(context, gated, ffn, row, begin / kCut, end / kCut);
     i = stop;
   }
 }
 
 void quantise_op(ggml_tensor* /*dst*/, int thread, int threads, void* raw) {
   const auto& op = *static_cast<const QuantiseOp*>(raw);
-  if (thread == 0) op.context->next_panels.store(0, std::memory_order_relaxed);
+  if (thread == 0) deal_panels(*op.context);
   const std::int64_t blocks = op.columns / panels::kBlock;
   const Range items = share(op.rows * blocks, thread, threads);
   for (std::int64_t i = items.begin; i < items.end;) {
     const std::int64_t row = i / blocks;
     const std::int64_t stop = std::min(items.end, (row + 1) * blocks);
-    panels::quantise(op.x + row * op.columns, op.columns, row, i - row * blocks,
-                     stop - row * blocks, op.context->act.quantised);
+    round_blocks(*op.context, op.x + row * op.columns, op.columns, row, i - row * blocks,
+                 stop - row * blocks);
     i = stop;
   }
 }

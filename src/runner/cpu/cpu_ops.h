@@ -59,6 +59,10 @@ struct CpuContext {
   std::atomic<std::int64_t> next_panels{0};  // work ticket of the packed product under way
 };
 
+// Whether an op leaves its output in act.quantised too, for the packed product that comes next:
+// the thread that made a block rounds it, which spares a node and its barrier.
+enum class Rounding : std::uint8_t { kNone, kEightBits };
+
 // residual += branch (through post_norm if given); normed = rms_norm(residual).
 struct NormOp {
   CpuContext* context = nullptr;
@@ -67,6 +71,7 @@ struct NormOp {
   const float* post_norm = nullptr;  // nullptr: added as it is
   float* out = nullptr;
   std::int32_t rows = 0;
+  Rounding rounding = Rounding::kNone;
   std::int32_t completed_layer = -1;  // block whose output the residual is, with the branch added
 };
 void norm_op(ggml_tensor* dst, int thread, int threads, void* op);
@@ -95,6 +100,7 @@ struct GateOp {
   CpuContext* context = nullptr;
   std::int32_t rows = 0;
   bool fused = false;  // gate and up side by side in a row, or in two blocks
+  Rounding rounding = Rounding::kNone;
 };
 void gate_op(ggml_tensor* dst, int thread, int threads, void* op);
 
@@ -107,7 +113,8 @@ struct QuantiseOp {
 };
 void quantise_op(ggml_tensor* dst, int thread, int threads, void* op);
 
-// out [tokens][weight rows] = weight * what the QuantiseOp before left.
+// out [tokens][weight rows] = weight * act.quantised. One product for each rounding: the op
+// that rounds also deals the panels' tickets anew.
 struct PackedProductOp {
   CpuContext* context = nullptr;
   const panels::PackedMatrix* weight = nullptr;

@@ -40,13 +40,15 @@ ggml_tensor* StepGraph::custom(void (*fun)(ggml_tensor*, int, int, void*), Op op
 // out = weight * x. In the invariant profile each token is a product of its own
 // (a batch of one-column matrices): ggml then uses the same dot product for every
 // batch size instead of tiles that sum in another order.
-ggml_tensor* StepGraph::product(ggml_tensor* weight, ggml_tensor* x, float* out) {
+ggml_tensor* StepGraph::product(ggml_tensor* weight, ggml_tensor* x, float* out, Rounding rounded) {
   const std::int64_t rows = x->ne[1];
   if (const panels::PackedMatrix* packed = context_.weights->packed(weight)) {
-    const auto* values = static_cast<const float*>(x->data);
-    ggml_tensor* quantised = custom(quantise_op, QuantiseOp{&context_, values, x->ne[0], rows}, x,
-                                    context_.act.quantised.scale, 1, 1);
-    return custom(packed_product_op, PackedProductOp{&context_, packed, rows, out}, quantised, out,
+    if (rounded == Rounding::kNone) {
+      const auto* values = static_cast<const float*>(x->data);
+      x = custom(quantise_op, QuantiseOp{&context_, values, x->ne[0], rows}, x,
+                 context_.act.quantised.scale, 1, 1);
+    }
+    return custom(packed_product_op, PackedProductOp{&context_, packed, rows, out}, x, out,
                   packed->rows, rows);
   }
   if (profile_ == NumericProfile::kInvariant && rows > 1) {
@@ -56,6 +58,12 @@ ggml_tensor* StepGraph::product(ggml_tensor* weight, ggml_tensor* x, float* out)
   y->data = out;
   if (y->ne[1] != rows) y = ggml_reshape_2d(ggml_, y, y->ne[0], rows);
   return y;
+}
+
+// What the op whose output only `weight` multiplies should leave; null: several weights do.
+Rounding StepGraph::rounding_for(const ggml_tensor* weight) const {
+  const bool packed = weight != nullptr && context_.weights->packed(weight) != nullptr;
+  return packed ? Rounding::kEightBits : Rounding::kNone;
 }
 
 ggml_tensor* StepGraph::embed(const std::int32_t* ids) {
@@ -83,11 +91,12 @@ ggml_tensor* StepGraph::attention_inputs(int layer, ggml_tensor* normed) {
   float* out = context_.act.q_raw;
   ggml_tensor* last = nullptr;
   if (w.qkv != nullptr) {
-    last = product(w.qkv, normed, out);
+    last = product(w.qkv, normed, out, rounding_for(w.qkv));
   } else {
-    ggml_build_forward_expand(graph_, product(w.q, normed, out));
-    ggml_build_forward_expand(graph_, product(w.k, normed, out + tokens_ * q_size));
-    last = product(w.v, normed, out + tokens_ * (q_size + kv_size));
+    ggml_build_forward_expand(graph_, product(w.q, normed, out, Rounding::kNone));
+    ggml_build_forward_expand(graph_,
+                              product(w.k, normed, out + tokens_ * q_size, Rounding::kNone));
+    last = product(w.v, normed, out + tokens_ * (q_size + kv_size), Rounding::kNone);
   }
   return custom(rope_append_op, RopeAppendOp{&context_, layer}, last, context_.act.q, q_size,
                 tokens_);
@@ -99,14 +108,15 @@ ggml_tensor* StepGraph::feed_forward(int layer, ggml_tensor* normed, std::int32_
   float* out = context_.act.gate_up;
   ggml_tensor* last = nullptr;
   if (w.gate_up != nullptr) {
-    last = product(w.gate_up, normed, out);
+    last = product(w.gate_up, normed, out, rounding_for(w.gate_up));
   } else {
-    ggml_build_forward_expand(graph_, product(w.gate, normed, out));
-    last = product(w.up, normed, out + rows * ffn);
+    ggml_build_forward_expand(graph_, product(w.gate, normed, out, Rounding::kNone));
+    last = product(w.up, normed, out + rows * ffn, Rounding::kNone);
   }
-  ggml_tensor* gated = custom(gate_op, GateOp{&context_, rows, w.gate_up != nullptr}, last,
-                              context_.act.gated, ffn, rows);
-  return product(w.down, gated, context_.act.branch);
+  const Rounding rounding = rounding_for(w.down);
+  ggml_tensor* gated = custom(gate_op, GateOp{&context_, rows, w.gate_up != nullptr, rounding},
+                              last, context_.act.gated, ffn, rows);
+  return product(w.down, gated, context_.act.branch, rounding);
 }
 
 void StepGraph::build(const GraphBuffers& buffers) {
@@ -122,8 +132,9 @@ void StepGraph::build(const GraphBuffers& buffers) {
     const CpuLayerWeights& w = context_.weights->layers[static_cast<std::size_t>(layer)];
     const bool last = layer + 1 == config.layers;
     x = custom(norm_op,
-               NormOp{&context_, w.attn_norm, branch, post_norm, act.normed, rows, layer - 1}, x,
-               act.normed, config.hidden, rows);
+               NormOp{&context_, w.attn_norm, branch, post_norm, act.normed, rows,
+                      rounding_for(w.qkv), layer - 1},
+               x, act.normed, config.hidden, rows);
     x = attention_inputs(layer, x);
     if (last && outputs_ == 0) break;
     x = custom(attention_op, AttentionOp{&context_, layer}, x, act.attended, width, rows);
@@ -131,20 +142,22 @@ void StepGraph::build(const GraphBuffers& buffers) {
       rows = outputs_;
       x = custom(gather_op, GatherOp{&context_}, x, act.q, width, rows);
     }
-    x = product(w.attn_out, x, act.branch);
+    x = product(w.attn_out, x, act.branch, Rounding::kNone);
     x = custom(norm_op,
-               NormOp{&context_, w.ffn_norm, act.branch, w.attn_post_norm, act.normed, rows}, x,
-               act.normed, config.hidden, rows);
+               NormOp{&context_, w.ffn_norm, act.branch, w.attn_post_norm, act.normed, rows,
+                      rounding_for(w.gate_up)},
+               x, act.normed, config.hidden, rows);
     x = feed_forward(layer, x, rows);
     branch = act.branch;
     post_norm = w.ffn_post_norm;
   }
   if (outputs_ > 0) {
+    const Rounding rounding = rounding_for(context_.weights->output);
     x = custom(norm_op,
                NormOp{&context_, context_.weights->output_norm, branch, post_norm, buffers.hidden,
-                      rows, config.layers - 1},
+                      rows, rounding, config.layers - 1},
                x, buffers.hidden, config.hidden, rows);
-    x = product(context_.weights->output, x, buffers.logits);
+    x = product(context_.weights->output, x, buffers.logits, rounding);
   }
   ggml_build_forward_expand(graph_, x);
 }

@@ -39,7 +39,9 @@ class StepGraph {
   std::int32_t outputs() const { return outputs_; }
 
  private:
-  ggml_tensor* product(ggml_tensor* weight, ggml_tensor* x, float* out);
+  // rounded: what the op that made x left beside it; rounding_for(weight) or kNone.
+  ggml_tensor* product(ggml_tensor* weight, ggml_tensor* x, float* out, Rounding rounded);
+  Rounding rounding_for(const ggml_tensor* weight) const;
   template <typename Op>
   ggml_tensor* custom(void (*fun)(ggml_tensor*, int, int, void*), Op op, ggml_tensor* after,
                       float* data, std::int64_t width, std::int64_t rows);
