@@ -83,7 +83,7 @@ Result<LedgerDb> LedgerDb::open(Env& env, const std::string& path, DatabaseMode 
 }
 
 Result<std::uint64_t> LedgerDb::one_integer(const char* sql) {
-  FP_ASSIGN(Statement query, database_.prepare(sql));
+  FP_ASSIGN(SqlStatement query, database_.prepare(sql));
   FP_ASSIGN(const bool row, query.step());
   if (!row) return corrupt("a table has lost its row");
   const std::int64_t value = query.integer(0);
@@ -96,7 +96,7 @@ Status LedgerDb::initialize(const LedgerIdentity& identity, const NewLeaf& genes
   FP_ASSIGN(const std::uint64_t version, one_integer("PRAGMA user_version"));
   if (version != 0) return {};
   FP_TRY(database_.execute(kSchema));
-  FP_ASSIGN(Statement insert, database_.prepare("INSERT INTO identity VALUES(1, ?, ?, ?)"));
+  FP_ASSIGN(SqlStatement insert, database_.prepare("INSERT INTO identity VALUES(1, ?, ?, ?)"));
   FP_TRY(insert.bind(1, identity.origin)
              .bind(2, identity.log_key)
              .bind(3, identity.cosigner_key)
@@ -114,7 +114,7 @@ Result<LedgerIdentity> LedgerDb::identity() {
   if (version != kSchemaVersion)
     return fail(ErrorKind::kUnsupported, "ledger_version",
                 "ledger.db has version " + std::to_string(version) + ", this program knows 1");
-  FP_ASSIGN(Statement query,
+  FP_ASSIGN(SqlStatement query,
             database_.prepare("SELECT origin, log_key, cosigner_key FROM identity"));
   FP_ASSIGN(const bool row, query.step());
   if (!row) return corrupt("the identity is missing");
@@ -123,9 +123,9 @@ Result<LedgerIdentity> LedgerDb::identity() {
 }
 
 Status LedgerDb::insert_leaves(std::span<const NewLeaf> leaves, std::uint64_t first) {
-  FP_ASSIGN(Statement insert_pending,
+  FP_ASSIGN(SqlStatement insert_pending,
             database_.prepare("INSERT INTO pending(first, count, leaves) VALUES(?, ?, ?)"));
-  FP_ASSIGN(Statement insert_index,
+  FP_ASSIGN(SqlStatement insert_index,
             database_.prepare("INSERT INTO entry_index(kind, subject, leaf) VALUES(?, ?, ?)"));
   std::string row;
   std::size_t row_leaves = 0;
@@ -153,7 +153,7 @@ Result<std::uint64_t> LedgerDb::append(std::span<const NewLeaf> leaves) {
   FP_ASSIGN(Transaction transaction, Transaction::begin(database_));
   FP_ASSIGN(const std::uint64_t first, next_index());
   FP_TRY(insert_leaves(leaves, first));
-  FP_ASSIGN(Statement update, database_.prepare("UPDATE sequencer SET next_index = ?"));
+  FP_ASSIGN(SqlStatement update, database_.prepare("UPDATE sequencer SET next_index = ?"));
   FP_TRY(update.bind(1, static_cast<std::int64_t>(first + leaves.size())).run());
   FP_TRY(transaction.commit());
   return first;
@@ -164,7 +164,7 @@ Result<std::uint64_t> LedgerDb::next_index() {
 }
 
 Result<std::vector<std::string>> LedgerDb::pending(std::uint64_t first, std::size_t max_bytes) {
-  FP_ASSIGN(Statement query,
+  FP_ASSIGN(SqlStatement query,
             database_.prepare("SELECT first, count, leaves FROM pending WHERE first >= "
                               "(SELECT coalesce(max(first), 0) FROM pending WHERE first <= ?) "
                               "ORDER BY first"));
@@ -189,7 +189,7 @@ Result<std::vector<std::string>> LedgerDb::pending(std::uint64_t first, std::siz
 }
 
 Result<std::optional<std::string>> LedgerDb::pending_leaf(std::uint64_t index) {
-  FP_ASSIGN(Statement query,
+  FP_ASSIGN(SqlStatement query,
             database_.prepare("SELECT first, count, leaves FROM pending WHERE first <= ? "
                               "ORDER BY first DESC LIMIT 1"));
   FP_ASSIGN(const bool row, query.bind(1, static_cast<std::int64_t>(index)).step());
@@ -208,7 +208,7 @@ Result<std::optional<std::string>> LedgerDb::pending_leaf(std::uint64_t index) {
 Result<std::uint64_t> LedgerDb::tree_size() { return one_integer("SELECT size FROM tree"); }
 
 Result<TreeEdge> LedgerDb::tree() {
-  FP_ASSIGN(Statement query, database_.prepare("SELECT size, edge FROM tree"));
+  FP_ASSIGN(SqlStatement query, database_.prepare("SELECT size, edge FROM tree"));
   FP_ASSIGN(const bool row, query.step());
   if (!row || query.integer(0) < 0) return corrupt("the tree's state is missing");
   return TreeEdge::parse(static_cast<std::uint64_t>(query.integer(0)), query.blob(1));
@@ -217,14 +217,14 @@ Result<TreeEdge> LedgerDb::tree() {
 Result<bool> LedgerDb::advance_tree(std::uint64_t old_size, const TreeEdge& edge) {
   FP_CHECK(edge.size() > old_size);
   FP_ASSIGN(Transaction transaction, Transaction::begin(database_));
-  FP_ASSIGN(Statement swap,
+  FP_ASSIGN(SqlStatement swap,
             database_.prepare("UPDATE tree SET size = ?1, edge = ?2 WHERE size = ?3"));
   FP_TRY(swap.bind(1, static_cast<std::int64_t>(edge.size()))
              .bind(2, edge.serialize())
              .bind(3, static_cast<std::int64_t>(old_size))
              .run());
   if (database_.changes() != 1) return false;
-  FP_ASSIGN(Statement drop, database_.prepare("DELETE FROM pending WHERE first + count <= ?"));
+  FP_ASSIGN(SqlStatement drop, database_.prepare("DELETE FROM pending WHERE first + count <= ?"));
   const std::uint64_t in_full_bundles = edge.size() / kTileWidth * kTileWidth;
   FP_TRY(drop.bind(1, static_cast<std::int64_t>(in_full_bundles)).run());
   FP_TRY(transaction.commit());
@@ -232,8 +232,9 @@ Result<bool> LedgerDb::advance_tree(std::uint64_t old_size, const TreeEdge& edge
 }
 
 Result<PublishedState> LedgerDb::published() {
-  FP_ASSIGN(Statement query, database_.prepare("SELECT size, time_s, checkpoint, witnessed_size, "
-                                               "witnessed FROM published"));
+  FP_ASSIGN(SqlStatement query,
+            database_.prepare("SELECT size, time_s, checkpoint, witnessed_size, "
+                              "witnessed FROM published"));
   FP_ASSIGN(const bool row, query.step());
   if (!row) return corrupt("the published state is missing");
   return PublishedState{static_cast<std::uint64_t>(query.integer(0)), query.integer(1),
@@ -242,7 +243,7 @@ Result<PublishedState> LedgerDb::published() {
 }
 
 Status LedgerDb::set_published(const PublishedState& state) {
-  FP_ASSIGN(Statement update,
+  FP_ASSIGN(SqlStatement update,
             database_.prepare("UPDATE published SET size = ?, time_s = ?, checkpoint = ?, "
                               "witnessed_size = ?, witnessed = ?"));
   return update.bind(1, static_cast<std::int64_t>(state.size))
@@ -256,7 +257,7 @@ Status LedgerDb::set_published(const PublishedState& state) {
 Result<std::vector<std::uint64_t>> LedgerDb::find(EntryKind kind, std::string_view subject,
                                                   std::uint64_t before, std::size_t limit) {
   const bool any = subject.empty();
-  FP_ASSIGN(Statement query,
+  FP_ASSIGN(SqlStatement query,
             database_.prepare(any ? "SELECT leaf FROM entry_index WHERE kind = ?1 AND leaf < ?2 "
                                     "ORDER BY leaf DESC LIMIT ?3"
                                   : "SELECT leaf FROM entry_index WHERE kind = ?1 AND leaf < ?2 "
@@ -276,19 +277,20 @@ Result<std::vector<std::uint64_t>> LedgerDb::find(EntryKind kind, std::string_vi
 }
 
 Result<std::uint64_t> LedgerDb::witness_size(std::string_view key) {
-  FP_ASSIGN(Statement query, database_.prepare("SELECT size FROM witness WHERE key = ?"));
+  FP_ASSIGN(SqlStatement query, database_.prepare("SELECT size FROM witness WHERE key = ?"));
   FP_ASSIGN(const bool row, query.bind(1, key).step());
   return row ? static_cast<std::uint64_t>(query.integer(0)) : std::uint64_t{0};
 }
 
 Status LedgerDb::set_witness_size(std::string_view key, std::uint64_t size) {
-  FP_ASSIGN(Statement update, database_.prepare("INSERT INTO witness(key, size) VALUES(?1, ?2) "
-                                                "ON CONFLICT(key) DO UPDATE SET size = ?2"));
+  FP_ASSIGN(SqlStatement update, database_.prepare("INSERT INTO witness(key, size) VALUES(?1, ?2) "
+                                                   "ON CONFLICT(key) DO UPDATE SET size = ?2"));
   return update.bind(1, key).bind(2, static_cast<std::int64_t>(size)).run();
 }
 
 Result<std::vector<LedgerDb::PendingRange>> LedgerDb::pending_ranges() {
-  FP_ASSIGN(Statement query, database_.prepare("SELECT first, count FROM pending ORDER BY first"));
+  FP_ASSIGN(SqlStatement query,
+            database_.prepare("SELECT first, count FROM pending ORDER BY first"));
   std::vector<PendingRange> ranges;
   for (;;) {
     FP_ASSIGN(const bool row, query.step());
@@ -299,8 +301,8 @@ Result<std::vector<LedgerDb::PendingRange>> LedgerDb::pending_ranges() {
 }
 
 Result<bool> LedgerDb::indexed(EntryKind kind, std::string_view subject, std::uint64_t index) {
-  FP_ASSIGN(Statement query, database_.prepare("SELECT 1 FROM entry_index WHERE kind = ? AND "
-                                               "subject = ? AND leaf = ?"));
+  FP_ASSIGN(SqlStatement query, database_.prepare("SELECT 1 FROM entry_index WHERE kind = ? AND "
+                                                  "subject = ? AND leaf = ?"));
   return query.bind(1, static_cast<std::int64_t>(kind))
       .bind(2, subject)
       .bind(3, static_cast<std::int64_t>(index))
@@ -308,7 +310,8 @@ Result<bool> LedgerDb::indexed(EntryKind kind, std::string_view subject, std::ui
 }
 
 Result<std::uint64_t> LedgerDb::index_rows(std::uint64_t end) {
-  FP_ASSIGN(Statement query, database_.prepare("SELECT count(*) FROM entry_index WHERE leaf < ?"));
+  FP_ASSIGN(SqlStatement query,
+            database_.prepare("SELECT count(*) FROM entry_index WHERE leaf < ?"));
   FP_ASSIGN(const bool row, query.bind(1, static_cast<std::int64_t>(end)).step());
   return row ? static_cast<std::uint64_t>(query.integer(0)) : std::uint64_t{0};
 }

@@ -48,7 +48,7 @@ Result<std::unique_ptr<Witness>> Witness::open(Env& env, const std::string& dir,
 }
 
 Result<WitnessedLog> Witness::state_of(const std::string& origin) {
-  FP_ASSIGN(Statement query,
+  FP_ASSIGN(SqlStatement query,
             database_.prepare("SELECT size, root, time_s FROM log WHERE origin = ?"));
   FP_ASSIGN(const bool row, query.bind(1, origin).step());
   WitnessedLog log;
@@ -66,7 +66,7 @@ Result<WitnessedLog> Witness::state_of(const std::string& origin) {
 }
 
 Status Witness::store(const WitnessedLog& log, const std::string& checkpoint) {
-  FP_ASSIGN(Statement update,
+  FP_ASSIGN(SqlStatement update,
             database_.prepare("INSERT INTO log VALUES(?1, ?2, ?3, ?4, ?5) ON CONFLICT(origin) DO "
                               "UPDATE SET size = ?2, root = ?3, time_s = ?4, checkpoint = ?5"));
   return update.bind(1, log.origin)

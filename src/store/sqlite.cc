@@ -70,24 +70,24 @@ int open_flags(DatabaseMode mode) {
 
 }  // namespace
 
-void Statement::Finalizer::operator()(sqlite3_stmt* statement) const {
+void SqlStatement::Finalizer::operator()(sqlite3_stmt* statement) const {
   sqlite3_finalize(statement);
 }
 
-Statement& Statement::bind(int parameter, std::int64_t value) {
+SqlStatement& SqlStatement::bind(int parameter, std::int64_t value) {
   const int code = sqlite3_bind_int64(statement_.get(), parameter, value);
   if (bind_error_ == SQLITE_OK) bind_error_ = code;
   return *this;
 }
 
-Statement& Statement::bind(int parameter, std::string_view text) {
+SqlStatement& SqlStatement::bind(int parameter, std::string_view text) {
   const int code = sqlite3_bind_text64(statement_.get(), parameter, text.data(), text.size(),
                                        SQLITE_TRANSIENT, SQLITE_UTF8);
   if (bind_error_ == SQLITE_OK) bind_error_ = code;
   return *this;
 }
 
-Statement& Statement::bind(int parameter, std::span<const std::uint8_t> blob) {
+SqlStatement& SqlStatement::bind(int parameter, std::span<const std::uint8_t> blob) {
   // A null pointer would bind NULL instead of an empty blob.
   const int code = blob.empty() ? sqlite3_bind_zeroblob(statement_.get(), parameter, 0)
                                 : sqlite3_bind_blob64(statement_.get(), parameter, blob.data(),
@@ -96,7 +96,7 @@ Statement& Statement::bind(int parameter, std::span<const std::uint8_t> blob) {
   return *this;
 }
 
-Result<bool> Statement::step() {
+Result<bool> SqlStatement::step() {
   const int bound = std::exchange(bind_error_, SQLITE_OK);
   const int code = bound != SQLITE_OK ? bound : sqlite3_step(statement_.get());
   if (code == SQLITE_ROW) return true;
@@ -110,25 +110,25 @@ Result<bool> Statement::step() {
   return tl::unexpected(std::move(error));
 }
 
-Status Statement::run() {
+Status SqlStatement::run() {
   FP_ASSIGN(const bool row, step());
   FP_CHECK(!row);
   return {};
 }
 
-void Statement::reset() { sqlite3_reset(statement_.get()); }
+void SqlStatement::reset() { sqlite3_reset(statement_.get()); }
 
-std::int64_t Statement::integer(int column) const {
+std::int64_t SqlStatement::integer(int column) const {
   return sqlite3_column_int64(statement_.get(), column);
 }
 
-std::string_view Statement::text(int column) const {
+std::string_view SqlStatement::text(int column) const {
   const auto* bytes = reinterpret_cast<const char*>(sqlite3_column_text(statement_.get(), column));
   const int size = sqlite3_column_bytes(statement_.get(), column);
   return bytes == nullptr ? std::string_view() : std::string_view(bytes, size);
 }
 
-std::span<const std::uint8_t> Statement::blob(int column) const {
+std::span<const std::uint8_t> SqlStatement::blob(int column) const {
   const auto* bytes =
       static_cast<const std::uint8_t*>(sqlite3_column_blob(statement_.get(), column));
   const auto size = static_cast<std::size_t>(sqlite3_column_bytes(statement_.get(), column));
@@ -168,13 +168,13 @@ Status Database::execute(const char* sql) {
   return {};
 }
 
-Result<Statement> Database::prepare(std::string_view sql) {
+Result<SqlStatement> Database::prepare(std::string_view sql) {
   sqlite3_stmt* raw = nullptr;
   const int code = sqlite3_prepare_v3(database_.get(), sql.data(), static_cast<int>(sql.size()),
                                       SQLITE_PREPARE_PERSISTENT, &raw, nullptr);
   if (code != SQLITE_OK)
     return tl::unexpected(database_error(code, database_.get(), "prepare a statement"));
-  Statement statement;
+  SqlStatement statement;
   statement.statement_.reset(raw);
   return statement;
 }
@@ -182,7 +182,7 @@ Result<Statement> Database::prepare(std::string_view sql) {
 std::int64_t Database::changes() const { return sqlite3_changes64(database_.get()); }
 
 Result<std::vector<std::string>> Database::integrity_faults() {
-  FP_ASSIGN(Statement check, prepare("PRAGMA integrity_check(100)"));
+  FP_ASSIGN(SqlStatement check, prepare("PRAGMA integrity_check(100)"));
   std::vector<std::string> faults;
   for (;;) {
     FP_ASSIGN(const bool row, check.step());

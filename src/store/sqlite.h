@@ -38,14 +38,14 @@ struct DatabaseOptions {
   std::chrono::milliseconds busy_timeout{10'000};
 };
 
-class Statement {
+class SqlStatement {
  public:
-  Statement() = default;
+  SqlStatement() = default;
 
   // Parameters count from 1. Bound text and blobs are copied.
-  Statement& bind(int parameter, std::int64_t value);
-  Statement& bind(int parameter, std::string_view text);
-  Statement& bind(int parameter, std::span<const std::uint8_t> blob);
+  SqlStatement& bind(int parameter, std::int64_t value);
+  SqlStatement& bind(int parameter, std::string_view text);
+  SqlStatement& bind(int parameter, std::span<const std::uint8_t> blob);
 
   // True: a row is there. False: done; the statement may be bound and run again.
   Result<bool> step();
@@ -75,7 +75,7 @@ class Database {
 
   // One or more statements without parameters or rows.
   Status execute(const char* sql);
-  Result<Statement> prepare(std::string_view sql);
+  Result<SqlStatement> prepare(std::string_view sql);
   // Rows changed by the last INSERT, UPDATE or DELETE.
   std::int64_t changes() const;
   // Reads every page and checks the file's structure; one line for each fault.
