@@ -31,6 +31,8 @@ constexpr std::array kRoutes = {
     Route{"/v1/fieldprint/anchors", "GET", false, false, false},
     // Not work: an anchor can be revoked while the server drains.
     Route{"/v1/fieldprint/anchors/revocations", "POST", false, false, false},
+    Route{"/v1/fieldprint/log/checkpoint", "GET", false, false, false},
+    Route{"/v1/fieldprint/log/tile/{id}", "GET", false, false, false},
     Route{"/v1/models", "GET", false, false, false},
     Route{"/v1/models/{id}", "GET", false, false, false},
     Route{"/metrics", "GET", false, true, false},

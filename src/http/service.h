@@ -12,6 +12,7 @@
 #include "engine/engine.h"
 #include "engine/override_gate.h"
 #include "http/text_service.h"
+#include "ledger/ledger_reader.h"
 #include "ledger/receipt_book.h"
 
 namespace fieldprint {
@@ -31,6 +32,7 @@ struct ServiceContext {
   AnchorBinding front;                // what the engine was created with
   AnchorService* anchors = nullptr;   // null: no trust folder
   ReceiptBook* receipts = nullptr;    // null: no receipts
+  LedgerReader* log = nullptr;        // null: no ledger to serve
   OverrideGate* overrides = nullptr;  // null: overrides are refused
   std::string tenant = "default";     // the place that statements are judged for
   std::string template_digest;        // "sha256:<hex>" of the chat template's source
