@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# Lets golang.org/x/mod judge our logs: tlog_interop.sh GO-SOURCES EMIT_LOG JUDGE_CASES WORK-FOLDER
+# Lets golang.org/x/mod judge our logs:
+# tlog_interop.sh GO-SOURCES EMIT_LOG JUDGE_CASES EMIT_LEDGER WORK-FOLDER
 # The folder keeps Go's build cache; everything else in it is made anew.
 set -euo pipefail
-sources=$1 emit_log=$2 judge_cases=$3 work=$4
+sources=$1 emit_log=$2 judge_cases=$3 emit_ledger=$4 work=$5
 if ! command -v go >/dev/null; then
   echo 'go is missing: apt-get install golang-go golang-golang-x-mod-dev' >&2
   exit 1
 fi
 mkdir -p "$work"
-rm -rf "$work/log" "$work/cases.txt"
+rm -rf "$work/log" "$work/real" "$work/cases.txt"
 # Debian installs Go libraries as a GOPATH; nothing is fetched.
 (cd "$sources" &&
   GO111MODULE=off GOPATH=${FIELDPRINT_GOPATH:-/usr/share/gocode} GOCACHE="$work/gocache" \
@@ -18,10 +19,13 @@ rm -rf "$work/log" "$work/cases.txt"
 "$work/tlogverify" proofs "$work/log/proofs.txt"
 "$judge_cases" "$work/cases.txt" ${FIELDPRINT_JUDGE_COUNT:-}
 "$work/tlogverify" judge "$work/cases.txt"
+"$emit_ledger" "$work/real"
+"$work/tlogverify" log "$work/real/ledger" "$(<"$work/real/log.vkey")" \
+  "$(<"$work/real/cosigner.vkey")"
 # A verifier that accepts everything would pass all of the above.
 printf 'x' | dd of="$work/log/tile/0/100" bs=1 seek=4000 conv=notrunc 2>/dev/null
 if "$work/tlogverify" log "$work/log" "$(<"$work/log/log.vkey")" 2>/dev/null; then
   echo 'a changed tile was accepted' >&2
   exit 1
 fi
-rm -rf "$work/log"
+rm -rf "$work/log" "$work/real"
