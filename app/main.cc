@@ -69,6 +69,24 @@ Result<int> dispatch(const CommandInput& input) {
       return cmd_anchor_show(input);
     case Command::kAnchorList:
       return cmd_anchor_list(input);
+    case Command::kAnchorInit:
+      return cmd_anchor_init(input);
+    case Command::kAnchorSign:
+      return cmd_anchor_sign(input);
+    case Command::kAnchorPromote:
+      return cmd_anchor_promote(input);
+    case Command::kAnchorRevoke:
+      return cmd_anchor_revoke(input);
+    case Command::kAnchorOverride:
+      return cmd_anchor_override(input);
+    case Command::kAnchorStatus:
+      return cmd_anchor_status(input);
+    case Command::kAnchorInspect:
+      return cmd_anchor_inspect(input);
+    case Command::kAnchorDiff:
+      return cmd_anchor_diff(input);
+    case Command::kAnchorRotate:
+      return cmd_anchor_rotate(input);
     case Command::kModels:
       return cmd_models(input);
     case Command::kVersion:

@@ -9,11 +9,10 @@
 #include "app/commands/commands.h"
 #include "app/support/format.h"
 #include "app/support/paths.h"
+#include "app/support/trust.h"
 
 namespace fieldprint::app {
 namespace {
-
-constexpr std::size_t kMaxListed = 1000;
 
 std::size_t row_bytes(const AnchorArtifact& anchor) {
   return (anchor.k.size() + anchor.v.size()) * sizeof(std::uint16_t);
@@ -39,19 +38,6 @@ nlohmann::ordered_json describe(const AnchorArtifact& anchor) {
 
 void print_json(const nlohmann::ordered_json& json) {
   fmt::print("{}\n", json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
-}
-
-std::vector<std::string> anchor_folders(const std::string& dir) {
-  std::vector<std::string> folders;
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(dir, error)) {
-    std::error_code ignored;
-    if (std::filesystem::exists(entry.path() / "anchor.json", ignored))
-      folders.push_back(entry.path().string());
-    if (folders.size() >= kMaxListed) break;
-  }
-  std::sort(folders.begin(), folders.end());
-  return folders;
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "app/support/anchor_source.h"
 #include "app/support/model_stack.h"
 #include "app/support/paths.h"
+#include "app/support/trust.h"
 
 namespace fieldprint::app {
 namespace {
@@ -27,11 +28,27 @@ Result<std::string> identity_text(const Settings& settings) {
   return read_text_file(file, kMaxAnchorTextBytes);
 }
 
-std::string default_name(const Settings& settings) {
+std::string default_name(const Settings& settings, const std::string& out_folder) {
   if (!settings.text("name").empty()) return settings.text("name");
-  std::filesystem::path out(settings.text("out"));
+  std::filesystem::path out(out_folder);
   if (!out.has_filename()) out = out.parent_path();  // "keeper/"
   return out.filename().string();
+}
+
+// Where the anchor goes: -o, else a folder in the trust folder named after name or text.
+Result<std::string> out_folder(const Settings& settings) {
+  if (!settings.text("out").empty()) return settings.text("out");
+  if (!has_trust(settings))
+    return fail(ErrorKind::kInvalid, "missing_argument",
+                "-o DIR says where the anchor goes; without it a trust folder is needed, which "
+                "'fieldprint anchor init' makes",
+                "out");
+  std::string name = settings.text("name");
+  if (name.empty()) name = std::filesystem::path(settings.text("text")).stem().string();
+  if (name.empty() || name.find('/') != std::string::npos || name.front() == '.')
+    return fail(ErrorKind::kInvalid, "anchor_name_invalid",
+                "--name must be a plain file name here; or use -o DIR", "name");
+  return trust_dir(settings) + "/anchors/" + name;
 }
 
 }  // namespace
@@ -39,9 +56,7 @@ std::string default_name(const Settings& settings) {
 Result<int> cmd_anchor_compile(const CommandInput& input) {
   const Settings& settings = input.settings;
   FP_ASSIGN(const std::string text, identity_text(settings));
-  if (settings.text("out").empty())
-    return fail(ErrorKind::kInvalid, "missing_argument", "-o DIR says where the anchor goes",
-                "out");
+  FP_ASSIGN(const std::string folder, out_folder(settings));
   FP_ASSIGN(const ModelStack stack, open_model(settings));
   RunnerSize size;
   size.threads = static_cast<int>(settings.integer("threads"));
@@ -52,24 +67,28 @@ Result<int> cmd_anchor_compile(const CommandInput& input) {
                    kTemplateTokens;
   FP_ASSIGN(const std::unique_ptr<Runner> runner, make_runner(settings, stack, size, {}));
   AnchorCompileOptions options;
-  options.name = default_name(settings);
+  options.name = default_name(settings, folder);
   options.wrap = settings.text("wrap");
   options.model_digest = stack.digest;
   FP_ASSIGN(AnchorArtifact anchor,
             compile_anchor(*runner, *stack.tokenizer, stack.chat ? &*stack.chat : nullptr, text,
                            options));
-  FP_TRY(save_anchor(anchor, settings.text("out")));
+  FP_TRY(save_anchor(anchor, folder));
   if (settings.flag("json")) {
     const nlohmann::ordered_json json = {{"name", anchor.name},
                                          {"digest", anchor.digest},
                                          {"tokens", anchor.length()},
                                          {"model_digest", anchor.model_digest},
-                                         {"folder", settings.text("out")}};
+                                         {"folder", folder}};
     fmt::print("{}\n", json.dump());
     return 0;
   }
-  fmt::print("anchor '{}' compiled: {} tokens, {}\nwritten to {}, unsigned (development)\n",
-             anchor.name, anchor.length(), anchor.digest, settings.text("out"));
+  fmt::print("anchor '{}' compiled: {} tokens, {}\nwritten to {}, not signed yet\n", anchor.name,
+             anchor.length(), anchor.digest, folder);
+  if (has_trust(settings))
+    fmt::print(
+        "next:  fieldprint anchor sign {}\n",
+        settings.text("out").empty() ? std::filesystem::path(folder).filename().string() : folder);
   return 0;
 }
 

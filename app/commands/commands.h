@@ -23,6 +23,15 @@ Result<int> cmd_bench(const CommandInput& input);
 Result<int> cmd_anchor_compile(const CommandInput& input);
 Result<int> cmd_anchor_show(const CommandInput& input);
 Result<int> cmd_anchor_list(const CommandInput& input);
+Result<int> cmd_anchor_init(const CommandInput& input);
+Result<int> cmd_anchor_sign(const CommandInput& input);
+Result<int> cmd_anchor_promote(const CommandInput& input);
+Result<int> cmd_anchor_revoke(const CommandInput& input);
+Result<int> cmd_anchor_override(const CommandInput& input);
+Result<int> cmd_anchor_status(const CommandInput& input);
+Result<int> cmd_anchor_inspect(const CommandInput& input);
+Result<int> cmd_anchor_diff(const CommandInput& input);
+Result<int> cmd_anchor_rotate(const CommandInput& input);
 Result<int> cmd_models(const CommandInput& input);
 Result<int> cmd_version(const CommandInput& input);
 

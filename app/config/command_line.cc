@@ -89,8 +89,11 @@ Result<const CommandSpec*> take_command(std::span<const std::string>& args) {
   if (args[0] == "anchor" && args.size() >= 2 && !args[1].starts_with("-"))
     return unknown_command(args[0] + " " + args[1]);
   if (args[0] == "anchor")
-    return fail(ErrorKind::kInvalid, "unknown_command", "'anchor' needs one of compile, show, list",
-                "anchor");
+    return fail(
+        ErrorKind::kInvalid, "unknown_command",
+        "'anchor' needs one of init, compile, sign, promote, revoke, override, status, inspect, "
+        "diff, rotate, show, list",
+        "anchor");
   return unknown_command(args[0]);
 }
 

@@ -16,11 +16,20 @@ constexpr CommandSet kTokenize = bit(Command::kTokenize);
 constexpr CommandSet kBench = bit(Command::kBench);
 constexpr CommandSet kCompile = bit(Command::kAnchorCompile);
 constexpr CommandSet kModelUsers = kEngineUsers | kTokenize;
-constexpr CommandSet kJson = kComplete | kTokenize | kCompile | bit(Command::kAnchorShow) |
-                             bit(Command::kAnchorList) | bit(Command::kModels) |
-                             bit(Command::kVersion);
-constexpr CommandSet kConfigured =
-    kModelUsers | bit(Command::kAnchorShow) | bit(Command::kAnchorList) | bit(Command::kModels);
+constexpr CommandSet kPromote = bit(Command::kAnchorPromote);
+constexpr CommandSet kRevoke = bit(Command::kAnchorRevoke);
+constexpr CommandSet kOverride = bit(Command::kAnchorOverride);
+constexpr CommandSet kRotate = bit(Command::kAnchorRotate);
+constexpr CommandSet kSigners = kPromote | kRevoke | kOverride | kRotate;
+constexpr CommandSet kReaders =
+    bit(Command::kAnchorStatus) | bit(Command::kAnchorInspect) | bit(Command::kAnchorDiff);
+constexpr CommandSet kTrustUsers =
+    kSigners | kReaders | bit(Command::kAnchorInit) | bit(Command::kAnchorSign);
+constexpr CommandSet kJson = kComplete | kTokenize | kCompile | kReaders |
+                             bit(Command::kAnchorShow) | bit(Command::kAnchorList) |
+                             bit(Command::kModels) | bit(Command::kVersion);
+constexpr CommandSet kConfigured = kModelUsers | kTrustUsers | bit(Command::kAnchorShow) |
+                                   bit(Command::kAnchorList) | bit(Command::kModels);
 constexpr OptionSources kAll = OptionSources::kAll;
 constexpr OptionSources kFlagOnly = OptionSources::kFlagOnly;
 constexpr OptionSources kEnvOnly = OptionSources::kEnvOnly;
@@ -75,8 +84,8 @@ constexpr OptionSpec kOptions[] = {
      "prompt tokens per step while others decode", kServe, kAll, 1, 8192},
     {"prefix-cache", 0, "engine.prefix_cache", kBool, "true", "",
      "reuse KV pages of equal prompt beginnings", kServing, kAll, 0, 0},
-    {"anchor", 0, "anchor.path", kString, "", "DIR", "compiled anchor to serve", kServing, kAll, 0,
-     0},
+    {"anchor", 0, "anchor.path", kString, "", "NAME|DIR",
+     "anchor to serve: a name in the trust folder, or a folder", kServing, kAll, 0, 0},
     {"anchor-text", 0, "anchor.text", kString, "", "FILE",
      "identity text: compiled on first use, then taken from the state folder", kServing, kAll, 0,
      0},
@@ -92,6 +101,12 @@ constexpr OptionSpec kOptions[] = {
      "strength added to the anchor rows' logits; 0: an ordinary prefix", kServing, kAll, -20, 20},
     {"insecure-anchors", 0, "anchor.insecure", kBool, "false", "",
      "accept anchors without a signature (development)", kServing, kAll, 0, 0},
+    {"tenant", 0, "anchor.tenant", kString, "default", "NAME",
+     "for whom: promotions and revocations of other tenants do not count here",
+     kServing | kPromote | kRevoke | kOverride | kReaders, kAll, 0, 0},
+    {"max-checkpoint-age", 0, "anchor.max_checkpoint_age", kInt, "0", "SECONDS",
+     "oldest ledger checkpoint to believe; 0: what the trust root says",
+     kServing | kSigners | kReaders, kAll, 0, 31622400},
     {"system", 0, "chat.system", kString, "", "TEXT", "system message before the conversation",
      kWriters, kAll, 0, 0},
     {"temperature", 0, "sampling.temperature", kFloat, "0.7", "T", "0: always the likeliest token",
@@ -161,12 +176,53 @@ constexpr OptionSpec kOptions[] = {
     {"text", 0, "", kString, "", "FILE", "identity text to compile", kCompile, kFlagOnly, 0, 0},
     {"stdin", 0, "", kBool, "false", "", "read the identity text from standard input", kCompile,
      kFlagOnly, 0, 0},
-    {"out", 'o', "", kString, "", "DIR", "new folder for the anchor", kCompile, kFlagOnly, 0, 0},
-    {"name", 0, "", kString, "", "NAME", "name of the anchor; without it the folder's name",
+    {"out", 'o', "", kString, "", "DIR",
+     "new folder for the anchor; without it one in the trust folder, named after the text's file",
      kCompile, kFlagOnly, 0, 0},
+    {"name", 0, "", kString, "", "NAME",
+     "name of the anchor; without it the folder's, or the text file's", kCompile, kFlagOnly, 0, 0},
     {"wrap", 0, "", kChoice, "system", "system|raw",
      "system: as the chat template's system turn; raw: the text alone", kCompile, kFlagOnly, 0, 0},
+    {"key", 0, "", kTextList, "", "FILE",
+     "secret key to sign with (repeatable); without it those of the trust folder",
+     kSigners | bit(Command::kAnchorSign), kFlagOnly, 0, 0},
+    {"envelope", 0, "", kString, "", "FILE",
+     "collect signatures here: made by the first signer, passed on until there are enough",
+     kSigners, kFlagOnly, 0, 0},
+    {"reason", 0, "", kString, "", "TEXT", "why; goes into the ledger: no personal data",
+     kPromote | kRevoke | kOverride, kFlagOnly, 0, 0},
+    {"evidence", 0, "", kTextList, "", "DIGEST",
+     "sha256:<hex> of what the decision rests on (repeatable)", kPromote | kRevoke | kOverride,
+     kFlagOnly, 0, 0},
+    {"days", 0, "", kInt, "365", "N", "how long the promotion holds", kPromote, kFlagOnly, 1,
+     36500},
+    {"promotion-only", 0, "", kBool, "false", "",
+     "withdraw the promotion; the anchor may be promoted again later", kRevoke, kFlagOnly, 0, 0},
+    {"minutes", 0, "", kInt, "15", "N", "how long the override may be used", kOverride, kFlagOnly,
+     1, 10080},
+    {"session", 0, "", kString, "", "ID", "only for requests of this session", kOverride, kFlagOnly,
+     0, 0},
+    {"request-digest", 0, "", kString, "", "DIGEST", "only for the request with this digest",
+     kOverride, kFlagOnly, 0, 0},
+    {"new-authority", 0, "", kString, "", "NAME",
+     "make a key of that name in the trust folder and let it sign in every role", kRotate,
+     kFlagOnly, 0, 0},
+    {"add-authority", 0, "", kTextList, "", "FILE",
+     "let the public key in FILE (a vkey) sign in every role (repeatable)", kRotate, kFlagOnly, 0,
+     0},
+    {"remove-authority", 0, "", kTextList, "", "NAME", "take a key out of every role (repeatable)",
+     kRotate, kFlagOnly, 0, 0},
+    {"threshold", 0, "", kTextList, "", "ROLE=N",
+     "signatures that root, promotion, revocation or override need (repeatable)", kRotate,
+     kFlagOnly, 0, 0},
+    {"new-anchor-key", 0, "", kBool, "false", "",
+     "replace the anchor signing key; anchors must be signed again", kRotate, kFlagOnly, 0, 0},
+    {"policy", 0, "", kString, "", "FILE", "witness policy (C2SP tlog-policy) to use from now on",
+     kRotate, kFlagOnly, 0, 0},
     {"json", 0, "", kBool, "false", "", "print JSON", kJson, kFlagOnly, 0, 0},
+    {"trust-dir", 0, "paths.trust", kString, "", "DIR",
+     "trust folder: root, keys, ledger, anchors; without it <state-dir>/trust",
+     kServing | kCompile | kTrustUsers, kAll, 0, 0},
     {"state-dir", 0, "paths.state", kString, "", "DIR", "where compiled anchors live", kConfigured,
      kAll, 0, 0},
     {"cache-dir", 0, "paths.cache", kString, "", "DIR", "where models and cached digests live",
@@ -185,6 +241,7 @@ constexpr OptionSpec kOptions[] = {
 constexpr CommandSpec kCommands[] = {
     {Command::kServe, "serve", "OpenAI-compatible HTTP server", "", 0,
      "fieldprint serve -m model.gguf\n"
+     "fieldprint serve -m model.gguf --anchor keeper\n"
      "fieldprint serve -m model.gguf --anchor keeper/ --insecure-anchors --port 9000\n"
      "fieldprint serve --config fieldprint.toml --print-config"},
     {Command::kRun, "run", "chat in the terminal", "", 0,
@@ -202,6 +259,7 @@ constexpr CommandSpec kCommands[] = {
      "fieldprint bench -m model.gguf -p 512 -n 128 -d 0,2048,7168 -t 2 -r 3\n"
      "fieldprint bench -m model.gguf -p 0 -n 64 -np 1,8 -o jsonl"},
     {Command::kAnchorCompile, "anchor compile", "compile an identity text for a model", "", 0,
+     "fieldprint anchor compile --text keeper.txt\n"
      "fieldprint anchor compile -m model.gguf --text keeper.txt -o keeper/\n"
      "fieldprint anchor compile -m model.gguf --stdin -o scholar/ --name scholar --wrap raw"},
     {Command::kAnchorShow, "anchor show", "describe a compiled anchor", "DIR", 1,
@@ -210,6 +268,40 @@ constexpr CommandSpec kCommands[] = {
     {Command::kAnchorList, "anchor list", "list the compiled anchors of a folder", "[DIR]", 1,
      "fieldprint anchor list\n"
      "fieldprint anchor list anchors/ --json"},
+    {Command::kAnchorInit, "anchor init", "make a trust root: keys, ledger, folder for anchors", "",
+     0,
+     "fieldprint anchor init\n"
+     "fieldprint anchor init --trust-dir /srv/fieldprint/trust"},
+    {Command::kAnchorSign, "anchor sign", "sign a compiled anchor", "[NAME|DIR]", 1,
+     "fieldprint anchor sign\n"
+     "fieldprint anchor sign keeper --key anchor.pem"},
+    {Command::kAnchorPromote, "anchor promote", "let a signed anchor be served", "[NAME|DIR]", 1,
+     "fieldprint anchor promote\n"
+     "fieldprint anchor promote keeper --days 30 --reason 'passed review 12'\n"
+     "fieldprint anchor promote keeper --envelope keeper.promotion --key bob.key"},
+    {Command::kAnchorRevoke, "anchor revoke", "end an anchor, also where it is being served",
+     "NAME|DIR|DIGEST", 1,
+     "fieldprint anchor revoke keeper --reason 'tells lies about prices'\n"
+     "fieldprint anchor revoke keeper --promotion-only"},
+    {Command::kAnchorOverride, "anchor override", "sign leave for one request without the anchor",
+     "NAME|DIR|DIGEST", 1,
+     "fieldprint anchor override keeper --envelope leave.json --reason 'incident 7'\n"
+     "fieldprint anchor override keeper --envelope leave.json --minutes 5 --session s-12"},
+    {Command::kAnchorStatus, "anchor status", "what the trust folder holds, and what may be served",
+     "", 0,
+     "fieldprint anchor status\n"
+     "fieldprint anchor status --json"},
+    {Command::kAnchorInspect, "anchor inspect", "check everything about one anchor, step by step",
+     "[NAME|DIR]", 1,
+     "fieldprint anchor inspect keeper\n"
+     "fieldprint anchor inspect keeper/ --json"},
+    {Command::kAnchorDiff, "anchor diff", "compare two anchors", "A B", 2,
+     "fieldprint anchor diff keeper keeper-2\n"
+     "fieldprint anchor diff old/ new/ --json"},
+    {Command::kAnchorRotate, "anchor rotate", "make the next version of the trust root", "", 0,
+     "fieldprint anchor rotate --new-authority owner-2 --remove-authority owner\n"
+     "fieldprint anchor rotate --add-authority bob.pub --threshold promotion=2\n"
+     "fieldprint anchor rotate --envelope root.next --key bob.key"},
     {Command::kModels, "models", "list the models in the models folders", "", 0,
      "fieldprint models\n"
      "fieldprint models --models-dir /srv/models --json"},

@@ -6,6 +6,7 @@
 
 #include "anchor/compile.h"
 #include "app/support/paths.h"
+#include "app/support/trust.h"
 #include "core/check.h"
 #include "core/log.h"
 #include "crypto/sha256.h"
@@ -53,6 +54,25 @@ Result<ChosenAnchor> compile_or_reuse(const Settings& settings, const ModelStack
   return chosen;
 }
 
+// The folder that --anchor names: with every right, or, asked for in so many words, without.
+Result<ChosenAnchor> load_named(const Settings& settings, const ModelStack& stack,
+                                AnchorRegistry* registry) {
+  ChosenAnchor chosen;
+  const TrustFolder trust{trust_dir(settings), {}, {}};
+  FP_ASSIGN(chosen.folder, find_anchor(trust, settings.text("anchor")));
+  if (settings.flag("insecure-anchors")) {
+    FP_ASSIGN(AnchorArtifact anchor, load_anchor(chosen.folder));
+    chosen.binding.artifact = std::make_shared<const AnchorArtifact>(std::move(anchor));
+    return chosen;
+  }
+  FP_CHECK(registry != nullptr);  // check_anchor_settings
+  FP_ASSIGN(PromotedAnchor promoted,
+            registry->load(chosen.folder, {settings.text("tenant"), stack.digest}));
+  chosen.binding.artifact = promoted.artifact;
+  chosen.promoted = std::move(promoted);
+  return chosen;
+}
+
 AnchorMode mode_of(const std::string& name) {
   if (name == "gated") return AnchorMode::kGated;
   if (name == "floored") return AnchorMode::kFloored;
@@ -69,24 +89,30 @@ Status check_anchor_settings(const Settings& settings) {
   if (folder && text)
     return fail(ErrorKind::kInvalid, "option_conflict",
                 "--anchor and --anchor-text name two identities; keep one", "anchor-text");
-  if ((folder || text) && !settings.flag("insecure-anchors"))
+  if (settings.flag("insecure-anchors")) return {};
+  if (text)
     return fail(ErrorKind::kForbidden, "anchor_unsigned",
-                "anchors carry no signature in this version, so nothing proves who made one; "
-                "--insecure-anchors loads it all the same (development)",
-                folder ? "anchor" : "anchor-text");
+                "--anchor-text compiles an anchor that nobody signed or promoted; "
+                "--insecure-anchors serves it all the same (development)",
+                "anchor-text");
+  if (folder && !has_trust(settings))
+    return fail(ErrorKind::kForbidden, "trust_missing",
+                fmt::format("there is no trust root in {}, so nothing can vouch for the anchor: "
+                            "'fieldprint anchor init' makes one, --trust-dir names another, "
+                            "--insecure-anchors serves it all the same (development)",
+                            trust_dir(settings)),
+                "anchor");
   return {};
 }
 
 Result<ChosenAnchor> choose_anchor(const Settings& settings, const ModelStack& stack,
-                                   Runner& runner) {
+                                   Runner& runner, AnchorRegistry* registry) {
   ChosenAnchor chosen;
   if (settings.flag("no-anchor")) return chosen;
   if (!settings.text("anchor-text").empty()) {
     FP_ASSIGN(chosen, compile_or_reuse(settings, stack, runner));
   } else if (!settings.text("anchor").empty()) {
-    chosen.folder = settings.text("anchor");
-    FP_ASSIGN(AnchorArtifact anchor, load_anchor(chosen.folder));
-    chosen.binding.artifact = std::make_shared<const AnchorArtifact>(std::move(anchor));
+    FP_ASSIGN(chosen, load_named(settings, stack, registry));
   } else {
     return chosen;
   }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "app/support/anchor_source.h"
+#include "app/support/authority.h"
 #include "app/support/build_info.h"
 #include "app/support/format.h"
 
@@ -12,10 +13,19 @@ namespace {
 std::string anchor_line(const EngineStack& stack) {
   const AnchorArtifact* anchor = stack.anchor.artifact.get();
   if (anchor == nullptr) return "none";
-  return fmt::format("UNSIGNED (development): '{}' {}, {} tokens, {}, {} {}", anchor->name,
-                     short_digest(anchor->digest), anchor->length(),
-                     anchor_mode_name(stack.anchor.mode),
-                     stack.anchor_compiled ? "compiled now to" : "from", stack.anchor_source);
+  const std::string what =
+      fmt::format("'{}' {}, {} tokens, {}, {} {}", anchor->name, short_digest(anchor->digest),
+                  anchor->length(), anchor_mode_name(stack.anchor.mode),
+                  stack.anchor_compiled ? "compiled now to" : "from", stack.anchor_source);
+  if (!stack.promoted)
+    return fmt::format(
+        "UNSIGNED (development): {}\n"
+        "            !! --insecure-anchors: nobody vouched for this identity",
+        what);
+  const AnchorAuthority& authority = stack.promoted->authority;
+  return fmt::format("promoted: {}\n            by {} until {}, ledger entry {}, policy epoch {}",
+                     what, fmt::join(authority.promoted_by, ", "), time_text(authority.not_after),
+                     authority.promotion_index, authority.policy_epoch);
 }
 
 std::string context_line(const EngineStack& stack) {

@@ -29,6 +29,17 @@ EngineOptions engine_options(const Settings& settings, const KvBudget& budget, E
   return options;
 }
 
+// A server opens the trust folder whenever there is one, others when an anchor needs it. A trust
+// folder that cannot be read stops a server even without an anchor: revocations and receipts
+// would be missing without a word.
+Status open_wanted_trust(const Settings& settings, EngineUse use, EngineStack& stack) {
+  const bool secure = !settings.flag("insecure-anchors") && !settings.flag("no-anchor");
+  const bool needed = secure && !settings.text("anchor").empty();
+  if (!needed && (use != EngineUse::kServer || !has_trust(settings))) return {};
+  FP_ASSIGN(stack.trust, open_trust_stack(settings));
+  return {};
+}
+
 }  // namespace
 
 Result<ModelStack> open_model(const Settings& settings) {
@@ -107,8 +118,12 @@ Result<EngineStack> start_engine(const Settings& settings, EngineUse use,
   size.max_step_tokens = static_cast<std::int32_t>(
       std::max<std::int64_t>(settings.integer("prefill-chunk"), conversations));
   FP_ASSIGN(std::unique_ptr<Runner> runner, make_runner(settings, stack.model, size, progress));
-  FP_ASSIGN(ChosenAnchor anchor, choose_anchor(settings, stack.model, *runner));
+  FP_TRY(open_wanted_trust(settings, use, stack));
+  FP_ASSIGN(ChosenAnchor anchor,
+            choose_anchor(settings, stack.model, *runner,
+                          stack.trust ? stack.trust->registry.get() : nullptr));
   stack.anchor = std::move(anchor.binding);
+  stack.promoted = std::move(anchor.promoted);
   stack.anchor_source = std::move(anchor.folder);
   stack.anchor_compiled = anchor.compiled;
   FP_ASSIGN(stack.engine,

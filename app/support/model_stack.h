@@ -7,6 +7,7 @@
 #include <string>
 
 #include "app/config/settings.h"
+#include "app/support/trust.h"
 #include "engine/engine.h"
 #include "model/chat_template.h"
 #include "model/model.h"
@@ -55,9 +56,12 @@ KvBudget plan_kv(const Settings& settings, const ModelConfig& config, std::int32
 struct EngineStack {
   ModelStack model;
   KvBudget budget;
-  AnchorBinding anchor;          // no artifact: served without one
-  std::string anchor_source;     // folder it came from; empty if none
-  bool anchor_compiled = false;  // it was compiled just now
+  // Declared before the engine: it outlives whoever watches the ledger for it.
+  std::unique_ptr<TrustStack> trust;       // null: no trust folder here
+  AnchorBinding anchor;                    // no artifact: served without one
+  std::optional<PromotedAnchor> promoted;  // by whose right; absent: --insecure-anchors
+  std::string anchor_source;               // folder it came from; empty if none
+  bool anchor_compiled = false;            // it was compiled just now
   std::unique_ptr<Engine> engine;
 };
 

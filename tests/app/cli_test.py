@@ -170,7 +170,7 @@ def anchors():
     check_error("anchor show without folder", run("anchor", "show"), 2, "missing_argument")
     check_error("anchor that is not there", run("anchor", "show", HOME / "no"), 2, "anchor_missing")
     check_error("unsigned anchor is refused", run("complete", "-m", MODEL, "--anchor", folder, "x"),
-                2, "anchor_unsigned", "--insecure-anchors")
+                2, "trust_missing", "--insecure-anchors")
     for mode in ("joint", "gated", "floored"):
         answer = run("complete", "-m", MODEL, "--anchor", folder, "--insecure-anchors",
                      "--anchor-mode", mode, "-n", "6", "--temperature", "0", "--json",

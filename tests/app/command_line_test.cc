@@ -49,7 +49,7 @@ struct BadLine {
 TEST(CommandLine, RefusalsAreNamed) {
   const BadLine cases[] = {
       {{"sevre"}, "unknown_command", "did you mean 'serve'?"},
-      {{"anchor"}, "unknown_command", "compile, show, list"},
+      {{"anchor"}, "unknown_command", "diff, rotate, show, list"},
       {{"anchor", "shw"}, "unknown_command", "did you mean 'anchor show'?"},
       {{"serve", "--prot", "1"}, "unknown_flag", "did you mean --port?"},
       {{"serve", "--qqqqqqqqqqqq"}, "unknown_flag", "fieldprint help serve"},

@@ -61,10 +61,13 @@ TEST(PlanKv, ExplicitWishesAreNeverChanged) {
 
 TEST(AnchorSettings, UnsignedNeedsTheFlag) {
   EXPECT_TRUE(check_anchor_settings(settings_of({})).has_value());
-  for (const char* name : {"anchor", "anchor-text"}) {
-    EXPECT_EQ(check_anchor_settings(settings_of({{name, "x"}})).error().code, "anchor_unsigned");
-    EXPECT_EQ(check_anchor_settings(settings_of({{name, "x"}})).error().kind,
-              ErrorKind::kForbidden);
+  const std::pair<const char*, const char*> wanted[] = {{"anchor", "trust_missing"},
+                                                        {"anchor-text", "anchor_unsigned"}};
+  for (const auto& [name, code] : wanted) {
+    const Status refused =
+        check_anchor_settings(settings_of({{name, "x"}, {"trust-dir", "no/such/folder"}}));
+    EXPECT_EQ(refused.error().code, code);
+    EXPECT_EQ(refused.error().kind, ErrorKind::kForbidden);
     EXPECT_TRUE(check_anchor_settings(settings_of({{name, "x"}, {"insecure-anchors", "true"}}))
                     .has_value());
     EXPECT_TRUE(
