@@ -1,12 +1,13 @@
 """cuDNN, FlashInfer and the seed's unfused formula on the cases of prefill_bench.cu.
 
-usage: prefill_peers.py OUT.jsonl [cudnn] [flashinfer] [naive]
+usage: prefill_peers.py OUT.jsonl [gemm] [cudnn] [flashinfer] [naive]
 
-Prints one JSON line per (case, variant), like attention_cuda_prefill_bench, timed the same
-way. cudnn: torch's cuDNN backend, contiguous K and V. flashinfer: its FA3 paged prefill
-(0.6.3 is the version docs/performance.md quotes); plan() is outside the timing. naive: the
-formula as it is written, O = (1-g) softmax(QK^T/sqrt d) V + g softmax(QA^T/sqrt d) V_A, in
-bf16 matrix products and softmaxes; extra_bytes is what torch allocates beside q, K, V and o.
+Prints one JSON line per (case, variant), like attention_cuda_prefill_bench, timed the same way.
+gemm: the rate of an 8192^3 bf16 matrix product, a line of its own. cudnn: torch's cuDNN
+backend, contiguous K and V. flashinfer: its FA3 paged prefill (0.6.3 is the version
+docs/performance.md quotes); plan() is outside the timing. naive: the formula as it is written,
+O = (1-g) softmax(QK^T/sqrt d) V + g softmax(QA^T/sqrt d) V_A, in bf16 matrix products and
+softmaxes; extra_bytes is what torch allocates beside q, K, V and o.
 """
 import json
 import statistics
@@ -119,15 +120,25 @@ def naive(case):
     return us, torch.cuda.max_memory_allocated() - before
 
 
+def gemm(out):
+    a, b = uniform(8192, 8192), uniform(8192, 8192)
+    us = graph_us(lambda: torch.matmul(a, b), 30)
+    tflops = 2 * 8192 ** 3 / us * 1e-6
+    print(json.dumps({"case": "gemm8k", "variant": "cublas", "us": us, "tflops": tflops}), file=out)
+    print(f"bf16 matrix product: {tflops:.0f} TFLOP/s", flush=True)
+
+
 VARIANTS = {"cudnn": cudnn, "flashinfer": flashinfer_fa3, "naive": naive}
 
 
 def main():
-    wanted = sys.argv[2:] or list(VARIANTS)
+    wanted = sys.argv[2:] or ["gemm", *VARIANTS]
     with open(sys.argv[1], "a", encoding="utf-8") as out:
         print(f"torch {torch.__version__}, cuDNN {torch.backends.cudnn.version()}", flush=True)
+        if "gemm" in wanted:
+            gemm(out)
         for case in CASES:
-            for variant in wanted:
+            for variant in [name for name in wanted if name != "gemm"]:
                 try:
                     result = VARIANTS[variant](case)
                 except (RuntimeError, ImportError) as error:

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Turns the lines of attention_cuda_decode_bench and flashinfer_bench.py into results and a table.
+"""Turns the lines of the CUDA benchmarks and their peers into results and tables.
 
 usage: report.py LINES.jsonl... [--device NAME --commit ID]   (for lines from elsewhere)
 
-Appends to bench/results/attention-decode-<device>.jsonl one line per (case, comparison):
+Lines with kv_bytes are decode's (decode_bench.cu, flashinfer_bench.py), lines with flop are
+prefill's (prefill_bench.cu, prefill_peers.py), lines with tflops are ceilings. Appends to
+bench/results/attention-{decode,prefill}-<device>.jsonl one line per (case, comparison):
 {what, case, value, unit, baseline, baseline_value, ratio, device, date, commit}, where
-ratio > 1 means better than the baseline. Writes the table to build/bench/gpu.md.
+ratio > 1 means better than the baseline. Writes the tables to build/bench/gpu.md.
 """
 import argparse
 import datetime
@@ -13,7 +15,6 @@ import json
 import pathlib
 import re
 import subprocess
-import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
@@ -31,42 +32,34 @@ def commit():
 
 
 def read(paths):
-    """{case: {variant: microseconds}}, {case: bytes of context K and V}, cases in order."""
-    times, sizes = {}, {}
+    """Lines that have `key`, as {case: {variant: line}}, cases in order."""
+    found = {"kv_bytes": {}, "flop": {}, "tflops": {}}
     for path in paths:
-        for line in pathlib.Path(path).read_text(encoding="utf-8").splitlines():
-            entry = json.loads(line)
-            times.setdefault(entry["case"], {})[entry["variant"]] = entry["us"]
-            sizes[entry["case"]] = entry["kv_bytes"]
-    return times, sizes
+        for text in pathlib.Path(path).read_text(encoding="utf-8").splitlines():
+            line = json.loads(text)
+            for key, cases in found.items():
+                if key in line:
+                    cases.setdefault(line["case"], {})[line["variant"]] = line
+    return found
 
 
-def fastest(times, prefix):
-    found = [us for variant, us in times.items() if variant.startswith(prefix)]
+def fastest(lines, prefix):
+    found = [line["us"] for variant, line in lines.items() if variant.startswith(prefix)]
     return min(found) if found else None
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("lines", nargs="+")
-    parser.add_argument("--device")
-    parser.add_argument("--commit")
-    options = parser.parse_args()
-    device = options.device or device_name()
-    times, sizes = read(options.lines)
-    slug = re.sub(r"[^a-z0-9]+", "-", device.lower().replace("nvidia", "")).strip("-")
-    stamp = {"device": device, "date": datetime.date.today().isoformat(),
-             "commit": options.commit or commit()}
+def decode_tables(cases, stamp):
     rows = ["| case | read only | plain | with 512 anchor rows and mass | of read | cost "
             "| FlashInfer | plain vs it | with anchors vs it |",
             "|---|---|---|---|---|---|---|---|---|"]
     results = []
-    for case, measured in times.items():
-        def rate(us):
-            return sizes[case] / us * 1e-6
-        read_us = fastest(measured, "stream")
-        peer_us = fastest(measured, "flashinfer")
-        full_us, plain_us = measured["anchors_mass"], measured["plain"]
+    for case, lines in cases.items():
+        size = next(iter(lines.values()))["kv_bytes"]
+
+        def rate(us, size=size):
+            return size / us * 1e-6
+        read_us, peer_us = fastest(lines, "stream"), fastest(lines, "flashinfer")
+        full_us, plain_us = lines["anchors_mass"]["us"], lines["plain"]["us"]
         pairs = [("decode_anchors_mass", full_us, "kv_stream", read_us),
                  ("decode_anchors_mass", full_us, "decode_plain", plain_us),
                  ("decode_plain", plain_us, "kv_stream", read_us)]
@@ -83,16 +76,108 @@ def main():
                     f"| {plain_us:.1f} us, {rate(plain_us):.2f} | {full_us:.1f} us, "
                     f"{rate(full_us):.2f} | {100 * read_us / full_us:.0f} % "
                     f"| {100 * (full_us / plain_us - 1):+.1f} % | " + " | ".join(peer) + " |")
-    table = "\n".join([f"## Decode attention on {device}, {stamp['date']}, {stamp['commit']}\n",
-                       *rows]) + "\n"
-    out = ROOT / "bench/results" / f"attention-decode-{slug}.jsonl"
+    return rows, results
+
+
+def prefill_tables(cases, gemm, stamp):
+    limit = gemm["tflops"] if gemm else None
+    rows = ["| case | plain | of GEMM | cuDNN | FlashInfer FA3 | plain vs best of them "
+            "| 512 anchor rows, joint | cost | gated | cost | all rows' statistics |",
+            "|---|---|---|---|---|---|---|---|---|---|---|"]
+    results = []
+    for case, lines in cases.items():
+        if "plain" not in lines:
+            continue
+        flop = lines["plain"]["flop"]
+
+        def rate(us, flop=flop):
+            return flop / us * 1e-6
+        plain = lines["plain"]["us"]
+
+        def add(what, us, baseline, baseline_us, case=case, rate=rate):
+            results.append({"what": what, "case": case, "value": round(rate(us), 1),
+                            "unit": "TFLOP/s", "baseline": baseline,
+                            "baseline_value": round(rate(baseline_us), 1),
+                            "ratio": round(baseline_us / us, 4), **stamp})
+        peers = {name: lines[name]["us"] for name in ("cudnn", "flashinfer") if name in lines}
+        for name, us in peers.items():
+            add("prefill_plain", plain, name, us)
+        for variant in ("joint", "gated", "joint_all_rows"):
+            add(f"prefill_{variant}", lines[variant]["us"], "prefill_plain", plain)
+
+        def cell(us, rate=rate):
+            return f"{us:.0f} us, {rate(us):.0f}" if us else "-"
+        best = f"{min(peers.values()) / plain:.2f}x" if peers else "-"
+        share = f"{100 * rate(plain) / limit:.0f} %" if limit else "-"
+        costs = {v: 100 * (lines[v]["us"] / plain - 1) for v in ("joint", "gated",
+                                                                 "joint_all_rows")}
+        rows.append(f"| {case} | {cell(plain)} | {share} | {cell(peers.get('cudnn'))} "
+                    f"| {cell(peers.get('flashinfer'))} | {best} "
+                    f"| {cell(lines['joint']['us'])} | {costs['joint']:+.1f} % "
+                    f"| {cell(lines['gated']['us'])} | {costs['gated']:+.1f} % "
+                    f"| {costs['joint_all_rows']:+.1f} % |")
+    return rows, results
+
+
+def formula_tables(cases, stamp):
+    """The seed's formula as it is written, against the gated kernel."""
+    rows = ["| rows | as written | extra memory | gated kernel | extra memory | faster |",
+            "|---|---|---|---|---|---|"]
+    results = []
+    for case, lines in cases.items():
+        if "gated" not in lines or not case.startswith("N"):
+            continue
+        ours, written = lines["gated"], lines.get("naive")
+        text = f"{ours['us'] / 1000:.2f} ms | {ours['extra_bytes'] / 2**30:.3f} GiB"
+        if not written:
+            rows.append(f"| {case[1:]} | out of memory | - | {text} | - |")
+            continue
+        ratio = written["us"] / ours["us"]
+        rows.append(f"| {case[1:]} | {written['us'] / 1000:.2f} ms "
+                    f"| {written['extra_bytes'] / 2**30:.2f} GiB | {text} | {ratio:.1f}x |")
+        results.append({"what": "prefill_gated", "case": case, "value": ours["us"], "unit": "us",
+                        "baseline": "formula_as_written", "baseline_value": written["us"],
+                        "ratio": round(ratio, 3), "extra_bytes": ours["extra_bytes"],
+                        "baseline_extra_bytes": written["extra_bytes"], **stamp})
+    return rows, results
+
+
+def append(name, slug, results):
+    out = ROOT / "bench/results" / f"attention-{name}-{slug}.jsonl"
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("a", encoding="utf-8") as file:
         file.writelines(json.dumps(line) + "\n" for line in results)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("lines", nargs="+")
+    parser.add_argument("--device")
+    parser.add_argument("--commit")
+    options = parser.parse_args()
+    device = options.device or device_name()
+    found = read(options.lines)
+    slug = re.sub(r"[^a-z0-9]+", "-", device.lower().replace("nvidia", "")).strip("-")
+    stamp = {"device": device, "date": datetime.date.today().isoformat(),
+             "commit": options.commit or commit()}
+    where = f"on {device}, {stamp['date']}, {stamp['commit']}"
+    text = []
+    if found["kv_bytes"]:
+        rows, results = decode_tables(found["kv_bytes"], stamp)
+        append("decode", slug, results)
+        text += [f"## Decode attention {where}\n", *rows, ""]
+    if found["flop"]:
+        gemm = found["tflops"].get("gemm8k", {}).get("cublas")
+        rows, results = prefill_tables(found["flop"], gemm, stamp)
+        limit = f" (GEMM limit {gemm['tflops']:.0f} TFLOP/s)" if gemm else ""
+        text += [f"## Prefill attention {where}{limit}; TFLOP/s\n", *rows, ""]
+        rows, more = formula_tables(found["flop"], stamp)
+        append("prefill", slug, results + more)
+        text += [f"## The formula as it is written {where}\n", *rows, ""]
     page = ROOT / "build/bench/gpu.md"
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(table, encoding="utf-8")
-    print(table)
+    page.write_text("\n".join(text) + "\n", encoding="utf-8")
+    print("\n".join(text))
 
 
 if __name__ == "__main__":

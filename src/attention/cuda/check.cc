@@ -116,9 +116,11 @@ fp_attn_status check_queries(const fp_attn_shape& shape, const fp_attn_queries* 
                    4)) {
     return FP_ATTN_MISALIGNED_POINTER;
   }
-  // Items are counted in 32 bits, one per query and query head at most.
+  // Items are counted in 32 bits, one per query and query head at most; the kernel divides
+  // (query, head of the group) pairs exactly below 2^29.
   constexpr std::int64_t kMost = std::int64_t{1} << 31;
-  if (queries->tokens < 0 || std::int64_t{queries->tokens} * shape.q_heads >= kMost) {
+  if (queries->tokens < 0 || queries->tokens >= 1 << 26 ||
+      std::int64_t{queries->tokens} * shape.q_heads >= kMost) {
     return FP_ATTN_BAD_SHAPE;
   }
   return FP_ATTN_OK;

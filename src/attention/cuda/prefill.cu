@@ -36,6 +36,8 @@ PrefillArgs prefill_args(const fp_attn_pool& pool, const fp_attn_tables& tables,
   prefill.shape = shape_view(pool.shape, pool.pages);
   prefill.queries = query_view(queries);
   prefill.plan = cut_prefill_workspace(pool.shape, workspace.limits, workspace.data).view;
+  const auto group = static_cast<std::uint32_t>(prefill.shape.group);
+  prefill.group_magic = group == 1 ? 0 : 0xFFFFFFFFU / group + 1;
   prefill.q = base.q;
   prefill.beta = base.beta;
   prefill.scale_log2 = base.scale * kLog2E;

@@ -37,29 +37,35 @@ struct ComputingGroup {
     named_barrier_arrive(2 - group, kPrefillComputeThreads);
   }
 
-  __device__ __forceinline__ void release(std::uint64_t& bar) const {
+  __device__ __forceinline__ static void release(std::uint64_t& bar) {
     __syncwarp();
-    if (lane == 0) mbarrier_arrive(smem_address(&bar));
+    if (elect_lane()) mbarrier_arrive(smem_address(&bar));
   }
 
-  // Starts scores = Q K^T of the tile in k_ring.
-  __device__ __forceinline__ void start_scores(float (&s)[kScores], std::uint64_t query) const {
-    const std::uint64_t k = tile_descriptor(smem_address(shared.k[k_ring.at]), kPartBytes);
+  __device__ __forceinline__ std::uint32_t k_descriptor() const {
+    return tile_descriptor(smem_address(shared.k[k_ring.at]), kPartBytes);
+  }
+  __device__ __forceinline__ std::uint32_t v_descriptor() const {
+    return tile_descriptor(smem_address(shared.v[v_ring.at]), kPartBytes);
+  }
+
+  // Starts scores = Q K^T.
+  __device__ __forceinline__ void start_scores(float (&s)[kScores], std::uint32_t q,
+                                               std::uint32_t k) const {
     pin(s);
     wgmma_fence();
 #pragma unroll
     for (int step = 0; step < kDim / 16; ++step) {
-      const std::uint64_t offset = (step / 4 * kPartBytes + step % 4 * 32) >> 4;
-      wgmma_rows_128(s, query + offset, k + offset, step > 0);
+      const std::uint32_t offset = (step / 4 * kPartBytes + step % 4 * 32) >> 4;
+      wgmma_rows_128(s, q + offset, k + offset, step > 0);
     }
     wgmma_commit();
   }
 
-  // Starts o (+)= P V of the tile in v_ring.
+  // Starts o (+)= P V.
   __device__ __forceinline__ void start_output(float (&o)[kDim / 2],
                                                const std::uint32_t (&p)[kScores / 2],
-                                               bool accumulate) const {
-    const std::uint64_t v = tile_descriptor(smem_address(shared.v[v_ring.at]), kPartBytes);
+                                               std::uint32_t v, bool accumulate) const {
     pin(o);
     wgmma_fence();
 #pragma unroll
@@ -78,15 +84,16 @@ struct ComputingGroup {
   // Scores of the tile in k_ring to weights; gives the tile back. Returns whether `factor`
   // applies to the outputs so far.
   __device__ __forceinline__ bool weigh_tile(RowState& state, float (&s)[kScores],
-                                             const int (&pos)[2], RowClassSums* sums,
-                                             float (&factor)[2]) {
+                                             std::uint32_t flags, const int (&pos)[2],
+                                             RowClassSums* sums, float (&factor)[2]) {
     const TileInfo& info = shared.info[k_ring.at];
-    const std::uint32_t flags = info.flags;
-    if (flags != 0) adjust_scores(s, info, flags, pos);
+    if (flags != 0) {
+      adjust_scores(s, info, flags, pos);
+      if ((flags & kTileBroken) != 0) state.l[0] = state.l[1] = NAN;
+    }
     if (sums == nullptr) release(shared.k_empty[k_ring.at]);
     const bool raised = raise_rows(state, s, args.scale_log2, factor);
     const float2 sum = weigh_rows(state, s, args.scale_log2);
-    if ((flags & kTileBroken) != 0) state.l[0] = state.l[1] = NAN;
     if (sums != nullptr) {
       add_classes(state, s, sum, info, *sums, first_row());
       release(shared.k_empty[k_ring.at]);
@@ -95,16 +102,23 @@ struct ComputingGroup {
     return raised;
   }
 
-  __device__ __forceinline__ void wait_k() const {
-    mbarrier_wait(smem_address(&shared.k_full[k_ring.at]), k_ring.parity);
+  // Asks for the tiles in the rings, early, and waits for them where the answer was no.
+  __device__ __forceinline__ bool k_there() const {
+    return mbarrier_done(smem_address(&shared.k_full[k_ring.at]), k_ring.parity);
   }
-  __device__ __forceinline__ void wait_v() const {
-    mbarrier_wait(smem_address(&shared.v_full[v_ring.at]), v_ring.parity);
+  __device__ __forceinline__ bool v_there() const {
+    return mbarrier_done(smem_address(&shared.v_full[v_ring.at]), v_ring.parity);
+  }
+  __device__ __forceinline__ void wait_k(bool there) const {
+    if (!there) mbarrier_wait(smem_address(&shared.k_full[k_ring.at]), k_ring.parity);
+  }
+  __device__ __forceinline__ void wait_v(bool there) const {
+    if (!there) mbarrier_wait(smem_address(&shared.v_full[v_ring.at]), v_ring.parity);
   }
 
   // One side: `tiles` tiles against this warpgroup's rows. Leaves o relative to state.m.
   __device__ __forceinline__ void attend(float (&o)[kDim / 2], RowState& state, int tiles,
-                                         std::uint64_t query, const int (&pos)[2],
+                                         std::uint32_t query, const int (&pos)[2],
                                          RowClassSums* sums) {
     if (tiles == 0) {
 #pragma unroll
@@ -113,25 +127,32 @@ struct ComputingGroup {
     }
     float s[kScores];
     std::uint32_t p[kScores / 2];
-    float factor[2];
-    wait_k();
-    start_scores(s, query);
+    wait_k(false);
+    start_scores(s, tile_descriptor(query, kPartBytes), k_descriptor());
+    std::uint32_t flags = shared.info[k_ring.at].flags;
     wgmma_wait<0>();
     pin(s);
-    weigh_tile(state, s, pos, sums, factor);
+    float factor[2];
+    weigh_tile(state, s, flags, pos, sums, factor);
     pack_weights(p, s);
+    bool k_next = false;
+    bool v_next = false;
 #pragma unroll 1
     for (int tile = 1; tile < tiles; ++tile) {
-      wait_k();
+      const std::uint32_t q = tile_descriptor(query, kPartBytes);
+      const std::uint32_t k = k_descriptor();
+      const std::uint32_t v = v_descriptor();
+      wait_k(k_next);
+      flags = shared.info[k_ring.at].flags;
       wait_turn();
-      start_scores(s, query);
-      wait_v();
-      start_output(o, p, tile > 1);
+      start_scores(s, q, k);
+      wait_v(v_next);
+      start_output(o, p, v, tile > 1);
       pass_turn();
       wgmma_wait<1>();
       pin(s);
-      const bool raised = weigh_tile(state, s, pos, sums, factor);
-      wgmma_wait<0>();
+      const bool raised = weigh_tile(state, s, flags, pos, sums, factor);
+      wgmma_wait<0>();  // before p changes
       pin(o);
       release(shared.v_empty[v_ring.at]);
       v_ring.advance();
@@ -140,9 +161,11 @@ struct ComputingGroup {
 #pragma unroll
         for (int j = 0; j < kDim / 2; ++j) o[j] *= factor[j / 2 % 2];
       }
+      k_next = tile + 1 < tiles && k_there();
+      v_next = v_there();
     }
-    wait_v();
-    start_output(o, p, tiles > 1);
+    wait_v(v_next);
+    start_output(o, p, v_descriptor(), tiles > 1);
     wgmma_wait<0>();
     pin(o);
     release(shared.v_empty[v_ring.at]);
@@ -156,7 +179,7 @@ struct ComputingGroup {
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       const int row = min(item.first_row + group * 64 + first_row() + 8 * r, rows - 1);
-      pos[r] = item.of.first_pos + row / args.shape.group;
+      pos[r] = item.of.first_pos + query_of_row(args, row);
     }
     RowClassSums* sums = nullptr;
     if (item.statistics != 0 && args.mass != nullptr) {
@@ -165,8 +188,7 @@ struct ComputingGroup {
       clear_class_sums(sums[1], thread);
       named_barrier(3 + group, kWarpgroup);
     }
-    const std::uint64_t query =
-        tile_descriptor(smem_address(buffer) + group * 64 * 128, kPartBytes);
+    const std::uint32_t query = smem_address(buffer) + group * 64 * 128;
     float4* kept = reinterpret_cast<float4*>(args.plan.anchor_o) +
                    static_cast<std::size_t>(blockIdx.x) * (kDim / 8) * kPrefillComputeThreads +
                    group * kWarpgroup + thread;
@@ -229,6 +251,8 @@ __global__ void __launch_bounds__(kPrefillThreads, 1)
       ValueWarp<kDim>{args, &v_map, shared}.run();
     } else if (warp == 2) {
       SchedulingWarp<kDim>{args, shared}.run();
+    } else {
+      QueryWarp<kDim>{args, shared}.run();
     }
   } else {
     claim_registers<232>();

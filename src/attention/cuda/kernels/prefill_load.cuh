@@ -1,5 +1,6 @@
-// The loading warps of a prefill CTA: one draws items and loads their queries, one loads
-// tiles of K and describes them, one loads tiles of V and clears what no row fills.
+// The loading warps of a prefill CTA: one draws items, it and another load their
+// queries, one loads tiles of K and describes them, one loads tiles of V and clears what no row
+// fills.
 #pragma once
 
 #include "attention/cuda/kernels/prefill_shared.cuh"
@@ -32,6 +33,30 @@ __device__ __forceinline__ int warp_upper_bound(const std::int32_t* values, int 
   return first;
 }
 
+// Half of an item's queries, packed row by packed row; zeros beyond the sequence's last.
+template <int kDim>
+__device__ __forceinline__ void load_query(const PrefillArgs& args, const PrefillItem& item,
+                                           unsigned char* to, int half) {
+  constexpr int kRowParts = kDim / 8;  // of 16 bytes
+  constexpr int kStep = 32 / kRowParts;
+  const int lane = threadIdx.x & 31;
+  const int part = lane % kRowParts;
+  const std::uint32_t column = smem_address(to) + (part / 8) * kPartBytes;
+  const auto* q =
+      static_cast<const unsigned char*>(args.q) + first_head_row(args, item) * kDim * 2 + part * 16;
+  const int left = item.of.queries * args.shape.group - item.first_row;
+  int r = half * (kItemRows / 2) + lane / kRowParts;
+  RowCursor<kDim, kStep> cursor(args, item.first_row + r);
+#pragma unroll 4
+  for (int i = 0; i < kItemRows / 2 / kStep; ++i, r += kStep, cursor.advance()) {
+    const bool exists = r < left;
+    copy_async_16(column + r * 128 + (((part & 7) ^ (r & 7)) << 4), exists ? q + cursor.offset : q,
+                  exists ? 16 : 0);
+  }
+  wait_copies();
+  fence_async_shared();
+}
+
 template <int kDim>
 struct SchedulingWarp {
   using Shared = PrefillShared<kDim>;
@@ -59,8 +84,8 @@ struct SchedulingWarp {
     item.kv_head = within / items;
     const int index = items - 1 - (within - item.kv_head * items);
     item.first_row = index * kItemRows;
-    const int last_query = (min(item.first_row + kItemRows, rows) - 1) / group;
-    item.first_pos = item.of.first_pos + item.first_row / group;
+    const int last_query = query_of_row(args, min(item.first_row + kItemRows, rows) - 1);
+    item.first_pos = item.of.first_pos + query_of_row(args, item.first_row);
     item.statistics = args.all_rows != 0 || last_query == item.of.queries - 1;
     item.anchor_tiles = tiles(item.of.anchor_pages);
     const std::int32_t* positions =
@@ -69,29 +94,6 @@ struct SchedulingWarp {
     item.context_tiles =
         tiles(warp_upper_bound(positions, item.of.pages, item.of.first_pos + last_query));
     return item;
-  }
-
-  // The item's queries, packed row by packed row; zeros beyond the sequence's last.
-  __device__ __forceinline__ void load_query(const PrefillItem& item, unsigned char* to) const {
-    constexpr int kRowParts = kDim / 8;  // of 16 bytes
-    const int group = args.shape.group;
-    const int rows = item.of.queries * group;
-    const int part = lane % kRowParts;
-    const std::uint32_t column = smem_address(to) + (part / 8) * kPartBytes;
-    const auto* q = static_cast<const unsigned char*>(args.q) + part * 16;
-#pragma unroll 4
-    for (int r = lane / kRowParts; r < kItemRows; r += 32 / kRowParts) {
-      const bool exists = item.first_row + r < rows;
-      const int row = exists ? item.first_row + r : 0;
-      const int query = row / group;
-      const std::size_t head =
-          (static_cast<std::size_t>(item.of.q_start) + query) * args.shape.q_heads +
-          item.kv_head * group + (row - query * group);
-      copy_async_16(column + r * 128 + (((part & 7) ^ (r & 7)) << 4), q + head * kDim * 2,
-                    exists ? 16 : 0);
-    }
-    wait_copies();
-    fence_async_shared();
   }
 
   __device__ __forceinline__ void run() {
@@ -110,7 +112,7 @@ struct SchedulingWarp {
       }
       __syncwarp();
       if (item.kv_head < 0) break;
-      load_query(item, shared.query[ring.at]);
+      load_query<kDim>(args, item, shared.query[ring.at], 0);
       mbarrier_arrive(smem_address(&shared.query_full[ring.at]));
       ticket = __shfl_sync(~0U, drawn, 0);
     }
@@ -122,6 +124,25 @@ struct SchedulingWarp {
     if (atomicAdd(&args.plan.header->finished, 1U) + 1 != gridDim.x) return;
     args.plan.header->ticket = 0;
     args.plan.header->finished = 0;
+  }
+};
+
+// The other half of each item's queries.
+template <int kDim>
+struct QueryWarp {
+  const PrefillArgs& args;
+  PrefillShared<kDim>& shared;
+
+  __device__ __forceinline__ void run() {
+    Ring<kItemBuffers> ring;
+    for (;; ring.advance()) {
+      mbarrier_wait(smem_address(&shared.item_full[ring.at]), ring.parity);
+      const PrefillItem& item = shared.items[ring.at];
+      if (item.kv_head < 0) return;
+      load_query<kDim>(args, item, shared.query[ring.at], 1);
+      // Nobody gives the item back before its queries are complete.
+      mbarrier_arrive(smem_address(&shared.query_full[ring.at]));
+    }
   }
 };
 

@@ -35,26 +35,6 @@ struct RowWriter {
   int group;
   int thread;
 
-  struct Row {
-    int packed;  // of the sequence
-    int query;
-    int head;
-    bool exists;
-    __device__ __forceinline__ std::size_t q_row(const PrefillArgs& args,
-                                                 const PrefillItem& item) const {
-      return (static_cast<std::size_t>(item.of.q_start) + query) * args.shape.q_heads + head;
-    }
-  };
-
-  __device__ __forceinline__ Row row(int within) const {
-    const int size = args.shape.group;
-    const int packed = item.first_row + within;
-    const bool exists = packed < item.of.queries * size;
-    const int query = exists ? packed / size : 0;
-    const int in_group = exists ? packed - query * size : 0;
-    return {packed, query, item.kv_head * size + in_group, exists};
-  }
-
   __device__ __forceinline__ void write_mass(std::size_t at, int within, const SideSums (&sides)[2],
                                              int r, const RowClassSums* sums, float w) const {
     float l[2][kClasses];
@@ -74,31 +54,59 @@ struct RowWriter {
     for (int c = 0; c < kClasses; ++c) args.mass[at * kClasses + c] = l[0][c] * wa + l[1][c] * wc;
   }
 
-  // Weights of the anchor's and of the context's output for this thread's row r, which is
-  // `within` the warpgroup's 64; writes the row's statistics.
-  __device__ __forceinline__ float2 weigh(int within, const SideSums (&sides)[2], int r,
-                                          const RowClassSums* sums) const {
+  // Log-sum-exps of the two sides, and the anchor's weight.
+  struct Sides {
+    float lse_a;
+    float lse_c;
+    float w;
+  };
+  __device__ __forceinline__ Sides weigh(const SideSums (&sides)[2], int r, int head) const {
+    const float lse_a = natural_lse(sides[0].m[r], sides[0].l[r]);
+    const float lse_c = natural_lse(sides[1].m[r], sides[1].l[r]);
+    const AnchorPolicy policy(args.policy, args.shape.q_heads, item.of.anchor, head);
+    return {lse_a, lse_c, policy.weight(lse_c, lse_a)};
+  }
+
+  // Query of this thread's row r within its warpgroup's 64, and head of the KV head's group.
+  struct Row {
+    int query;
+    int head;
+    bool exists;
+  };
+  __device__ __forceinline__ Row row(int within) const {
+    const int packed = item.first_row + group * 64 + within;
+    const int query = query_of_row(args, packed);
+    return {query, packed - query * args.shape.group, query < item.of.queries};
+  }
+
+  // What the outputs of the anchor and of the context are multiplied by.
+  __device__ __forceinline__ float2 factors(const SideSums (&sides)[2], int r, int within) const {
     const float total_a = sides[0].l[r];
     const float total_c = sides[1].l[r];
-    const bool broken = isnan(total_a) || isnan(total_c);
-    const float lse_a = broken ? NAN : natural_lse(sides[0].m[r], total_a);
-    const float lse_c = broken ? NAN : natural_lse(sides[1].m[r], total_c);
-    const Row of = row(group * 64 + within);
-    const AnchorPolicy policy(args.policy, args.shape.q_heads, item.of.anchor, of.head);
-    const float w = policy.weight(lse_c, lse_a);
-    const float wa = broken ? NAN : total_a > 0.0F ? w / total_a : 0.0F;
-    const float wc = broken ? NAN : total_c > 0.0F ? (1.0F - w) / total_c : 0.0F;
+    if (isnan(total_a) || isnan(total_c)) return {NAN, NAN};
+    float w = 0.0F;
+    if (item.anchor_tiles > 0) {
+      const int head = row(within).head;
+      w = weigh(sides, r, item.kv_head * args.shape.group + head).w;
+    }
+    return {total_a > 0.0F ? w / total_a : 0.0F, total_c > 0.0F ? (1.0F - w) / total_c : 0.0F};
+  }
+
+  // Statistics of this thread's row r, if they are wanted.
+  __device__ __forceinline__ void write_statistics(const SideSums (&sides)[2], int r, int within,
+                                                   const RowClassSums* sums) const {
+    const Row of = row(within);
     const bool wanted = of.exists && (args.all_rows != 0 || of.query == item.of.queries - 1);
-    if (!wanted || (thread & 3) != 0) return {wa, wc};
-    const std::size_t at =
-        args.all_rows != 0
-            ? of.q_row(args, item)
-            : static_cast<std::size_t>(item.of.sequence) * args.shape.q_heads + of.head;
-    if (args.lse_context != nullptr) args.lse_context[at] = lse_c;
-    if (args.lse_anchor != nullptr) args.lse_anchor[at] = lse_a;
-    if (args.lse_joint != nullptr) args.lse_joint[at] = joint_lse(lse_a, lse_c);
-    if (sums != nullptr) write_mass(at, within, sides, r, sums, broken ? NAN : w);
-    return {wa, wc};
+    if (!wanted || (thread & 3) != 0) return;
+    const int head = item.kv_head * args.shape.group + of.head;
+    const int line = args.all_rows != 0 ? item.of.q_start + of.query : item.of.sequence;
+    const std::size_t at = static_cast<std::size_t>(line) * args.shape.q_heads + head;
+    Sides found = weigh(sides, r, head);
+    if (isnan(sides[0].l[r]) || isnan(sides[1].l[r])) found = {NAN, NAN, NAN};
+    if (args.lse_context != nullptr) args.lse_context[at] = found.lse_c;
+    if (args.lse_anchor != nullptr) args.lse_anchor[at] = found.lse_a;
+    if (args.lse_joint != nullptr) args.lse_joint[at] = joint_lse(found.lse_a, found.lse_c);
+    if (sums != nullptr) write_mass(at, within, sides, r, sums, found.w);
   }
 
   // `kept`: the anchor's outputs, this thread's first; nullptr = no anchor. The warpgroup's
@@ -108,7 +116,11 @@ struct RowWriter {
                                          unsigned char* buffer) const {
     const int lane = thread & 31;
     const int first = thread / 32 * 16 + (lane >> 2);
-    const float2 weights[2] = {weigh(first, sides, 0, sums), weigh(first + 8, sides, 1, sums)};
+    const float2 weights[2] = {factors(sides, 0, first), factors(sides, 1, first + 8)};
+    if (item.statistics != 0) {
+      write_statistics(sides, 0, first, sums);
+      write_statistics(sides, 1, first + 8, sums);
+    }
 #pragma unroll
     for (int i = 0; i < kDim / 2; ++i) o[i] *= weights[i / 2 % 2].y;
     if (kept != nullptr) {
@@ -140,15 +152,19 @@ struct RowWriter {
   // The warpgroup's rows from shared memory to the output, 16 bytes a thread and step.
   __device__ __forceinline__ void copy_out(const unsigned char* half) const {
     constexpr int kRowParts = kDim / 8;
+    constexpr int kStep = kWarpgroup / kRowParts;
     const int part = thread % kRowParts;
-#pragma unroll 4
-    for (int within = thread / kRowParts; within < 64; within += kWarpgroup / kRowParts) {
-      const Row of = row(group * 64 + within);
-      if (!of.exists) continue;
-      const int4 data = *reinterpret_cast<const int4*>(half + part / 8 * kPartBytes + within * 128 +
-                                                       ((part & 7) ^ (within & 7)) * 16);
-      auto* to = static_cast<unsigned char*>(args.o) + of.q_row(args, item) * kDim * 2 + part * 16;
-      *reinterpret_cast<int4*>(to) = data;
+    auto* o =
+        static_cast<unsigned char*>(args.o) + first_head_row(args, item) * kDim * 2 + part * 16;
+    const int first = item.first_row + group * 64;
+    const int left = item.of.queries * args.shape.group - first;
+    int within = thread / kRowParts;
+    RowCursor<kDim, kStep> cursor(args, first + within);
+#pragma unroll
+    for (int i = 0; i < 64 / kStep; ++i, within += kStep, cursor.advance()) {
+      if (within >= left) continue;
+      *reinterpret_cast<int4*>(o + cursor.offset) = *reinterpret_cast<const int4*>(
+          half + part / 8 * kPartBytes + within * 128 + ((part & 7) ^ (within & 7)) * 16);
     }
   }
 };

@@ -78,10 +78,11 @@ struct PrefillArgs {
   ShapeView shape;
   QueryView queries;
   PrefillPlanView plan;
-  const void* q;      // bf16 [tokens][q_heads][head_dim]
-  const float* beta;  // [anchors][kv_heads][512], natural log; nullptr = 0
-  float scale_log2;   // softmax scale * log2(e)
-  float inv_scale;    // 1 / softmax scale
+  std::uint32_t group_magic;  // query_of_row()
+  const void* q;              // bf16 [tokens][q_heads][head_dim]
+  const float* beta;          // [anchors][kv_heads][512], natural log; nullptr = 0
+  float scale_log2;           // softmax scale * log2(e)
+  float inv_scale;            // 1 / softmax scale
   PolicyView policy;
   void* o;             // bf16 [tokens][q_heads][head_dim]
   float* lse_context;  // [tokens or batch][q_heads]; any of the next four may be nullptr

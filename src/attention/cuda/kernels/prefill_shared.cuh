@@ -17,6 +17,38 @@ __device__ __forceinline__ bool plan_failed(const PrefillHeader& header) {
   return (header.status & ~static_cast<std::uint32_t>(kPlanBadPageId)) != 0;
 }
 
+// The query of a packed row: row / group, as a multiplication with ceil(2^32 / group). Exact for
+// rows below 2^29 (check_queries) and groups up to 8.
+__device__ __forceinline__ int query_of_row(const PrefillArgs& args, int row) {
+  const auto quotient = __umulhi(static_cast<std::uint32_t>(row), args.group_magic);
+  return args.group_magic == 0 ? row : static_cast<int>(quotient);
+}
+
+// Walks packed rows in steps of kStep: where in q or o each one's head lies, by addition only.
+template <int kDim, int kStep>
+struct RowCursor {
+  static constexpr std::int64_t kHeadBytes = kDim * 2;
+  std::int64_t query_bytes;
+  std::int64_t offset;  // bytes from the first head of the sequence's first query in the group
+  int group;
+  int head;
+
+  __device__ __forceinline__ RowCursor(const PrefillArgs& args, int row)
+      : query_bytes(args.shape.q_heads * kHeadBytes), group(args.shape.group) {
+    const int query = query_of_row(args, row);
+    head = row - query * group;
+    offset = query * query_bytes + head * kHeadBytes;
+  }
+  __device__ __forceinline__ void advance() {
+    const int heads = kStep % group;
+    head += heads;
+    const bool leaves = head >= group;
+    offset += kStep / group * query_bytes + heads * kHeadBytes;
+    offset += leaves ? query_bytes - group * kHeadBytes : 0;
+    head -= leaves ? group : 0;
+  }
+};
+
 struct PrefillItem {
   PrefillSequence of;
   std::int32_t kv_head = 0;  // -1: no more work
@@ -26,6 +58,13 @@ struct PrefillItem {
   std::int32_t first_pos = 0;   // of the item's first query
   std::int32_t statistics = 0;  // whether any of its rows' statistics are wanted
 };
+
+// Row of q (and of o) of the first head of the item's group at the sequence's first query.
+__device__ __forceinline__ std::size_t first_head_row(const PrefillArgs& args,
+                                                      const PrefillItem& item) {
+  return static_cast<std::size_t>(item.of.q_start) * args.shape.q_heads +
+         static_cast<std::size_t>(item.kv_head * args.shape.group);
+}
 
 enum TileFlags : std::uint32_t {
   kTileMasked = 1,  // some slot is absent, or later than some query of the item
@@ -61,7 +100,7 @@ struct PrefillShared {
   // Barriers. A computing warp arrives once.
   std::uint64_t item_full[kItemBuffers];   // scheduling warp, one lane
   std::uint64_t item_empty[kItemBuffers];  // computing and loading warps
-  std::uint64_t query_full[kItemBuffers];  // scheduling warp, all lanes
+  std::uint64_t query_full[kItemBuffers];  // scheduling and query warp, all lanes
   std::uint64_t k_full[kTileBuffers];      // copy engine
   std::uint64_t k_empty[kTileBuffers];     // computing warps
   std::uint64_t v_full[kTileBuffers];      // copy engine, or the V warp after its corrections
@@ -73,7 +112,7 @@ struct PrefillShared {
     for (int i = 0; i < kItemBuffers; ++i) {
       mbarrier_init(smem_address(&item_full[i]), 1);
       mbarrier_init(smem_address(&item_empty[i]), kComputeWarps + 2);
-      mbarrier_init(smem_address(&query_full[i]), 32);
+      mbarrier_init(smem_address(&query_full[i]), 64);
     }
     for (int i = 0; i < kTileBuffers; ++i) {
       mbarrier_init(smem_address(&k_full[i]), 1);

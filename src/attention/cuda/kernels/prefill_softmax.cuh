@@ -44,26 +44,35 @@ struct SideSums {
 // warp did; `factor` is then what each row's sums and outputs are multiplied by.
 __device__ __forceinline__ bool raise_rows(RowState& state, const float (&s)[kScores],
                                            float scale_log2, float (&factor)[2]) {
-  float high[2] = {fmaxf(s[0], s[1]), fmaxf(s[2], s[3])};
+  float part[2][4];  // independent chains
 #pragma unroll
-  for (int j = 4; j < kScores; j += 4) {
-    high[0] = fmaxf(high[0], fmaxf(s[j], s[j + 1]));
-    high[1] = fmaxf(high[1], fmaxf(s[j + 2], s[j + 3]));
+  for (int j = 0; j < kScores; j += 4) {
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const float top = fmaxf(s[j + 2 * r], s[j + 2 * r + 1]);
+      float& best = part[r][j / 4 % 4];
+      best = j < 16 ? top : fmaxf(best, top);
+    }
   }
+  // A row's largest score outgrows its exponent when one of its lanes' does: in most tiles none
+  // does, and the lanes need not exchange anything but that.
+  float high[2];
   bool grows = false;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
-    high[r] = quad_max(high[r]) * scale_log2;
+    high[r] = fmaxf(fmaxf(part[r][0], part[r][1]), fmaxf(part[r][2], part[r][3])) * scale_log2;
     grows |= high[r] > state.m[r] + kRescaleSlack;
   }
   if (!__any_sync(~0U, grows)) return false;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
+    high[r] = quad_max(high[r]);
     const float m = high[r] > state.m[r] + kRescaleSlack ? high[r] : state.m[r];
     factor[r] = exp2_fast(state.m[r] - m);
     state.m[r] = m;
-    state.l[r] *= factor[r];
-    state.l_class[r] *= factor[r];
+    // Never contracted with a later addition: bits must not depend on the code around.
+    state.l[r] = __fmul_rn(state.l[r], factor[r]);
+    state.l_class[r] = __fmul_rn(state.l_class[r], factor[r]);
   }
   return true;
 }

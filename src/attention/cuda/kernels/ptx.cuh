@@ -59,6 +59,21 @@ __device__ __forceinline__ void mbarrier_wait(std::uint32_t bar, std::uint32_t p
       : "memory");
 }
 
+// Whether the phase is complete already; for waiting later without asking again.
+__device__ __forceinline__ bool mbarrier_done(std::uint32_t bar, std::uint32_t parity) {
+  std::uint32_t done;
+  asm volatile(
+      "{\n"
+      ".reg .pred done;\n"
+      "mbarrier.try_wait.parity.shared::cta.b64 done, [%1], %2;\n"
+      "selp.b32 %0, 1, 0, done;\n"
+      "}\n"
+      : "=r"(done)
+      : "r"(bar), "r"(parity)
+      : "memory");
+  return done != 0;
+}
+
 // Copies the map's box at (x, y, z) to shared memory; completes on `bar`.
 __device__ __forceinline__ void tensor_load_3d(std::uint32_t dst, const CUtensorMap* map,
                                                std::uint32_t bar, std::int32_t x, std::int32_t y,
@@ -77,6 +92,14 @@ __device__ __forceinline__ void copy_async_16(std::uint32_t dst, const void* fro
                : "memory");
 }
 __device__ __forceinline__ void wait_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
+// True in one lane of the warp, all of which must be here.
+__device__ __forceinline__ bool elect_lane() {
+  std::uint32_t elected;
+  asm volatile("{\n.reg .pred p;\nelect.sync _|p, 0xffffffff;\nselp.b32 %0, 1, 0, p;\n}\n"
+               : "=r"(elected));
+  return elected != 0;
+}
 
 // Moves registers between the warpgroups of a CTA.
 template <int kRegisters>

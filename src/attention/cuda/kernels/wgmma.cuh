@@ -39,15 +39,18 @@ __device__ __forceinline__ void fence_async_shared() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
-// Descriptor of a swizzled tile: 8-row groups are 1024 bytes apart; `part_bytes` from one part
-// of 64 columns to the next (used when the tile is read transposed). Byte offsets may be
-// added to it, divided by 16.
-__device__ __forceinline__ std::uint64_t tile_descriptor(std::uint32_t address,
+// Descriptors of swizzled tiles. The upper word says: 128-byte swizzle, 8-row groups 1024 bytes
+// apart. The lower one says where the tile starts and, for reading it transposed, how far apart
+// its parts of 64 columns are; byte offsets, divided by 16, may be added to it.
+inline constexpr std::uint32_t kDescriptorHigh = 1U << 30 | 1024 >> 4;
+
+// Lower word. Shuffled, so that the compiler knows it to be equal in all lanes and keeps it in
+// the uniform registers where the multiplies want it; volatile, so that it stays near them.
+__device__ __forceinline__ std::uint32_t tile_descriptor(std::uint32_t address,
                                                          std::uint32_t part_bytes) {
-  constexpr std::uint64_t kSwizzle128 = std::uint64_t{1} << 62;
-  constexpr std::uint64_t kGroupStride = std::uint64_t{1024 >> 4} << 32;
-  return kSwizzle128 | kGroupStride | static_cast<std::uint64_t>(part_bytes >> 4) << 16 |
-         static_cast<std::uint64_t>(address >> 4);
+  std::uint32_t low = part_bytes >> 4 << 16 | address >> 4;
+  asm volatile("shfl.sync.idx.b32 %0, %0, 0, 0x1f, 0xffffffff;" : "+r"(low));
+  return low;
 }
 
 #define FP_ACC8(d, i)                                                                         \
@@ -63,36 +66,37 @@ __device__ __forceinline__ std::uint64_t tile_descriptor(std::uint32_t address,
   "%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
 
 // d (64 x 128) = A (64 x 16, shared) * B^T (128 rows x 16, shared) [+ d].
-__device__ __forceinline__ void wgmma_rows_128(float (&d)[64], std::uint64_t a, std::uint64_t b,
+__device__ __forceinline__ void wgmma_rows_128(float (&d)[64], std::uint32_t a, std::uint32_t b,
                                                int accumulate) {
   asm volatile(
-      "{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"
+      "{\n.reg .pred p;\n.reg .b64 a, b;\nsetp.ne.b32 p, %66, 0;\n"
+      "mov.b64 a, {%64, %67};\nmov.b64 b, {%65, %67};\n"
       "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" FP_REGISTERS_64
-      "}, %64, %65, p, 1, 1, 0, 0;\n}\n"
+      "}, a, b, p, 1, 1, 0, 0;\n}\n"
       : FP_ACC32(d, 0), FP_ACC32(d, 32)
-      : "l"(a), "l"(b), "r"(accumulate));
+      : "r"(a), "r"(b), "r"(accumulate), "n"(kDescriptorHigh));
 }
 
 // d (64 x 128) = A (64 x 16, registers) * B (16 rows x 128, shared) [+ d].
 __device__ __forceinline__ void wgmma_columns(float (&d)[64], const std::uint32_t* a,
-                                              std::uint64_t b, int accumulate) {
+                                              std::uint32_t b, int accumulate) {
   asm volatile(
-      "{\n.reg .pred p;\nsetp.ne.b32 p, %69, 0;\n"
+      "{\n.reg .pred p;\n.reg .b64 b;\nsetp.ne.b32 p, %69, 0;\nmov.b64 b, {%68, %70};\n"
       "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" FP_REGISTERS_64
-      "}, {%64,%65,%66,%67}, %68, p, 1, 1, 1;\n}\n"
+      "}, {%64,%65,%66,%67}, b, p, 1, 1, 1;\n}\n"
       : FP_ACC32(d, 0), FP_ACC32(d, 32)
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate));
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b), "r"(accumulate), "n"(kDescriptorHigh));
 }
 
 // The same with 64 columns.
 __device__ __forceinline__ void wgmma_columns(float (&d)[32], const std::uint32_t* a,
-                                              std::uint64_t b, int accumulate) {
+                                              std::uint32_t b, int accumulate) {
   asm volatile(
-      "{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"
+      "{\n.reg .pred p;\n.reg .b64 b;\nsetp.ne.b32 p, %37, 0;\nmov.b64 b, {%36, %38};\n"
       "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" FP_REGISTERS_32
-      "}, {%32,%33,%34,%35}, %36, p, 1, 1, 1;\n}\n"
+      "}, {%32,%33,%34,%35}, b, p, 1, 1, 1;\n}\n"
       : FP_ACC32(d, 0)
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate));
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b), "r"(accumulate), "n"(kDescriptorHigh));
 }
 
 #undef FP_ACC8
