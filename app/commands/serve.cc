@@ -67,6 +67,10 @@ ServiceContext service_of(const Settings& settings, const EngineStack& stack) {
   if (const AnchorArtifact* anchor = stack.anchor.artifact.get()) {
     service.anchor = AnchorInfo{anchor->digest, anchor->name, anchor_mode_name(stack.anchor.mode),
                                 anchor->recipe.wrap, anchor->length()};
+    if (stack.promoted) {
+      service.anchor->trust = AnchorTrust::kPromoted;
+      service.anchor->promotion = stack.promoted->authority.promotion_digest;
+    }
   }
   return service;
 }
@@ -76,14 +80,14 @@ void export_anchor_metrics(MetricRegistry& metrics, const EngineStack& stack) {
   metrics
       .gauge("fieldprint_anchor_unsigned",
              "1 while an anchor without a signature is served (development)")
-      .set(anchor != nullptr ? 1 : 0);
+      .set(anchor != nullptr && !stack.promoted ? 1 : 0);
   if (anchor == nullptr) return;
   metrics
       .gauge("fieldprint_anchor_info", "the anchor in front of every request",
              {{"digest", anchor->digest},
               {"name", anchor->name},
               {"mode", anchor_mode_name(stack.anchor.mode)},
-              {"signed", "false"}})
+              {"signed", stack.promoted ? "true" : "false"}})
       .set(1);
 }
 
@@ -134,7 +138,7 @@ Result<int> cmd_serve(const CommandInput& input) {
   server->set_ready(service_of(settings, *stack));
   signals.begin_service();
   std::fputs(banner(settings, *stack, addresses_of(options, *server)).c_str(), stderr);
-  if (stack->anchor.artifact)
+  if (stack->anchor.artifact && !stack->promoted)
     log_warn("anchor: UNSIGNED (development)", {{"digest", stack->anchor.artifact->digest}});
   notify_service_manager("READY=1");
   write_status_until_signal(signals, *stack->engine);

@@ -105,16 +105,23 @@ Result<std::uint64_t> log_statement(TrustStack& stack, StatementType type,
   FP_TRY(stack.registry->refresh());
   AuthorityState trial = stack.registry->state();
   FP_TRY(trial.add_statement(stack.registry->checkpoint().size, type, envelope));
+  FP_ASSIGN(const SignedStatement accepted, verify_statement(envelope, trial.root().root));
+  const Statement& said = accepted.statement;
+  if (type == StatementType::kPromotion && said.scope.tenant != kScopeAny &&
+      said.scope.model_digest != kScopeAny) {
+    // A promotion that lifts nothing (of a revoked anchor) is not worth an entry.
+    FP_TRY(trial.check_anchor(said.subject_digest, {said.scope.tenant, said.scope.model_digest},
+                              std::max(unix_now(), said.window.not_before)));
+  }
   if (stack.ledger == nullptr) {
     return fail(ErrorKind::kForbidden, "ledger_read_only",
                 fmt::format("the ledger's keys are not in {}: whoever runs the ledger must append "
                             "the envelope",
                             stack.folder.keys_dir()));
   }
-  FP_ASSIGN(const SignedStatement accepted, verify_statement(envelope, trial.root().root));
   Entry entry;
   entry.kind = entry_kind(type);
-  entry.subject = accepted.statement.subject_digest;
+  entry.subject = said.subject_digest;
   entry.body.emplace("envelope", envelope);
   entry.body.emplace("statement_digest", accepted.digest);
   FP_ASSIGN(const std::uint64_t index,
