@@ -57,6 +57,8 @@ void list_base(std::ostream& out, const RequestBase& base) {
   if (base.stream_usage == StreamUsage::kOn) out << "include_usage\n";
   if (!base.user.empty()) out << "user_label " << base.user << '\n';
   if (!base.cache_salt.empty()) out << "cache_salt " << base.cache_salt << '\n';
+  if (!base.override_envelope.empty()) out << "override " << base.override_envelope << '\n';
+  if (!base.session.empty()) out << "session " << base.session << '\n';
   for (const std::string& name : base.ignored_fields) out << "ignored " << name << '\n';
   if (base.ignored_count != base.ignored_fields.size()) {
     out << "ignored_count " << base.ignored_count << '\n';
