@@ -1,7 +1,7 @@
 #include "supervisor/drift.h"
 
+#include <algorithm>
 #include <cmath>
-#include <numbers>
 
 #include "supervisor/states.h"
 
