@@ -87,6 +87,8 @@ Result<int> dispatch(const CommandInput& input) {
       return cmd_anchor_diff(input);
     case Command::kAnchorRotate:
       return cmd_anchor_rotate(input);
+    case Command::kKeygen:
+      return cmd_keygen(input);
     case Command::kModels:
       return cmd_models(input);
     case Command::kVersion:

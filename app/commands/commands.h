@@ -32,6 +32,7 @@ Result<int> cmd_anchor_status(const CommandInput& input);
 Result<int> cmd_anchor_inspect(const CommandInput& input);
 Result<int> cmd_anchor_diff(const CommandInput& input);
 Result<int> cmd_anchor_rotate(const CommandInput& input);
+Result<int> cmd_keygen(const CommandInput& input);
 Result<int> cmd_models(const CommandInput& input);
 Result<int> cmd_version(const CommandInput& input);
 

@@ -30,6 +30,7 @@ enum class Command : std::uint8_t {
   kAnchorInspect,
   kAnchorDiff,
   kAnchorRotate,
+  kKeygen,
   kModels,
   kVersion,
   kHelp,

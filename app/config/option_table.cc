@@ -15,6 +15,7 @@ constexpr CommandSet kComplete = bit(Command::kComplete);
 constexpr CommandSet kTokenize = bit(Command::kTokenize);
 constexpr CommandSet kBench = bit(Command::kBench);
 constexpr CommandSet kCompile = bit(Command::kAnchorCompile);
+constexpr CommandSet kKeygen = bit(Command::kKeygen);
 constexpr CommandSet kModelUsers = kEngineUsers | kTokenize;
 constexpr CommandSet kPromote = bit(Command::kAnchorPromote);
 constexpr CommandSet kRevoke = bit(Command::kAnchorRevoke);
@@ -25,7 +26,7 @@ constexpr CommandSet kReaders =
     bit(Command::kAnchorStatus) | bit(Command::kAnchorInspect) | bit(Command::kAnchorDiff);
 constexpr CommandSet kTrustUsers =
     kSigners | kReaders | bit(Command::kAnchorInit) | bit(Command::kAnchorSign);
-constexpr CommandSet kJson = kComplete | kTokenize | kCompile | kReaders |
+constexpr CommandSet kJson = kComplete | kKeygen | kTokenize | kCompile | kReaders |
                              bit(Command::kAnchorShow) | bit(Command::kAnchorList) |
                              bit(Command::kModels) | bit(Command::kVersion);
 constexpr CommandSet kConfigured = kModelUsers | kTrustUsers | bit(Command::kAnchorShow) |
@@ -176,11 +177,12 @@ constexpr OptionSpec kOptions[] = {
     {"text", 0, "", kString, "", "FILE", "identity text to compile", kCompile, kFlagOnly, 0, 0},
     {"stdin", 0, "", kBool, "false", "", "read the identity text from standard input", kCompile,
      kFlagOnly, 0, 0},
-    {"out", 'o', "", kString, "", "DIR",
-     "new folder for the anchor; without it one in the trust folder, named after the text's file",
-     kCompile, kFlagOnly, 0, 0},
+    {"out", 'o', "", kString, "", "PATH",
+     "anchor compile: new folder, by default in the trust folder; keygen: file of the secret key",
+     kCompile | kKeygen, kFlagOnly, 0, 0},
     {"name", 0, "", kString, "", "NAME",
-     "name of the anchor; without it the folder's, or the text file's", kCompile, kFlagOnly, 0, 0},
+     "name of the anchor (by default that of the folder or text file), or of the key",
+     kCompile | kKeygen, kFlagOnly, 0, 0},
     {"wrap", 0, "", kChoice, "system", "system|raw",
      "system: as the chat template's system turn; raw: the text alone", kCompile, kFlagOnly, 0, 0},
     {"key", 0, "", kTextList, "", "FILE",
@@ -302,6 +304,11 @@ constexpr CommandSpec kCommands[] = {
      "fieldprint anchor rotate --new-authority owner-2 --remove-authority owner\n"
      "fieldprint anchor rotate --add-authority bob.pub --threshold promotion=2\n"
      "fieldprint anchor rotate --envelope root.next --key bob.key"},
+    {Command::kKeygen, "keygen", "make a key pair: log, authority, witness, cosigner or anchor",
+     "KIND", 1,
+     "fieldprint keygen authority --name example.com/anna -o anna.key\n"
+     "fieldprint keygen witness --name witness.example.com/w1 -o w1.key --json\n"
+     "fieldprint keygen anchor -o anchor.pem"},
     {Command::kModels, "models", "list the models in the models folders", "", 0,
      "fieldprint models\n"
      "fieldprint models --models-dir /srv/models --json"},
