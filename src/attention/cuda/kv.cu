@@ -69,19 +69,6 @@ AppendArgs append_args(const fp_kv_cache& cache, std::int32_t layer, const fp_at
   return args;
 }
 
-// Several tokens per CTA once there are enough of them to fill the device.
-template <int kDim>
-void launch_append(const AppendArgs& args, cudaStream_t stream) {
-  constexpr int kTogether = 4;
-  const int tokens = args.tokens.tokens;
-  if (tokens < kTogether * 8 * current_device().multiprocessors) {
-    append_kernel<kDim, 1><<<static_cast<unsigned>(tokens), kKvThreads, 0, stream>>>(args);
-  } else {
-    const auto ctas = static_cast<unsigned>((std::int64_t{tokens} + kTogether - 1) / kTogether);
-    append_kernel<kDim, kTogether><<<ctas, kKvThreads, 0, stream>>>(args);
-  }
-}
-
 ScrubArgs scrub_args(const fp_kv_cache& cache, const fp_kv_scrub& scrub, std::int32_t first) {
   ScrubArgs args{};
   args.pools = layer_pools(cache);
@@ -107,13 +94,14 @@ fp_kv_status fp_kv_append(const fp_kv_cache* cache, int32_t layer, const fp_attn
   if (status == FP_KV_OK) status = device_status();
   if (status != FP_KV_OK || tokens->tokens == 0) return status;
   const AppendArgs append = append_args(*cache, layer, *tables, *tokens, *rope, *args);
+  const auto grid = static_cast<unsigned>(tokens->tokens);
   auto* stream = static_cast<cudaStream_t>(stream_handle);
   if (cache->shape.head_dim == 64) {
-    launch_append<64>(append, stream);
+    append_kernel<64><<<grid, kAppendThreads, 0, stream>>>(append);
   } else if (cache->shape.head_dim == 128) {
-    launch_append<128>(append, stream);
+    append_kernel<128><<<grid, kAppendThreads, 0, stream>>>(append);
   } else {
-    launch_append<256>(append, stream);
+    append_kernel<256><<<grid, kAppendThreads, 0, stream>>>(append);
   }
   return launch_status();
 }
@@ -135,8 +123,8 @@ fp_kv_status fp_kv_copy_pages(const fp_kv_cache* cache, const fp_kv_page_pair* p
   args.page_vectors = page_vectors(cache->shape);
   args.chunks_per_page = (args.page_vectors + kCopyVectors - 1) / kCopyVectors;
   const std::int64_t chunks = std::int64_t{max_pairs} * args.layers * 2 * args.chunks_per_page;
-  const std::int64_t resident = std::int64_t{8} * current_device().multiprocessors;
-  copy_pages_kernel<<<static_cast<unsigned>(std::min(chunks, resident)), kKvThreads, 0,
+  const std::int64_t most = std::int64_t{kCopyCtas * kCopyWaves} * current_device().multiprocessors;
+  copy_pages_kernel<<<static_cast<unsigned>(std::min(chunks, most)), kCopyThreads, 0,
                       static_cast<cudaStream_t>(stream)>>>(args);
   return launch_status();
 }

@@ -132,7 +132,7 @@ enum { FP_KV_MAX_COPIES = 4096 };
 /* Copies page `from` to page `to` in every layer, all rows, for pairs[0 .. *count), in one
  * launch and in no order: where a target is also a source, or twice a target, its content is
  * undefined and the status word says so (split such lists). max_pairs: at most
- * FP_KV_MAX_COPIES; more than needed costs nothing. */
+ * FP_KV_MAX_COPIES; more than needed costs a microsecond or two. */
 fp_kv_status fp_kv_copy_pages(const fp_kv_cache* cache, const fp_kv_page_pair* pairs,
                               const int32_t* count, int32_t max_pairs, uint32_t* status,
                               void* stream);

@@ -1,9 +1,9 @@
 // KV append: turns K and q by their positions and writes K and V into their pages.
 //
-// A CTA takes kTokens tokens. It finds their targets and computes their angles once, for all
-// heads, while the first rows arrive; the rows pass through registers, 16 bytes per access.
-// A unit is two vectors of a row that are turned together: where pairs are halves apart,
-// these two hold each other's partners.
+// A CTA takes one token. It finds the token's target and computes its angles once, for all
+// heads, while the rows arrive; they pass through registers, 16 bytes per access. A unit is
+// two vectors of a row that are turned together: where pairs are halves apart, these two hold
+// each other's partners.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -12,6 +12,8 @@
 
 namespace fieldprint::cuda {
 
+inline constexpr int kAppendThreads = 128;
+inline constexpr int kAppendUnits = 3;  // loaded together per thread
 inline constexpr std::uint32_t kNanPair = 0x7FC07FC0U;
 
 // Where a token's K and V rows go: element offset of head 0's row. -1: nowhere.
@@ -176,45 +178,45 @@ __device__ __forceinline__ void store_unit(const AppendArgs& args, const AppendU
   *reinterpret_cast<uint4*>(to + unit.second) = b;
 }
 
-template <int kDim, int kTokens>
-__global__ void __launch_bounds__(kKvThreads)
+template <int kDim>
+__global__ void __launch_bounds__(kAppendThreads)
     append_kernel(const __grid_constant__ AppendArgs args) {
-  __shared__ alignas(16) float2 angles[kTokens][kDim / 2];
-  __shared__ AppendTarget targets[kTokens];
+  __shared__ alignas(16) float2 angles[kDim / 2];
+  __shared__ AppendTarget target;
+  const int token = blockIdx.x;
   const int thread = threadIdx.x;
-  const int first = blockIdx.x * kTokens;
-  const int tokens = min(kTokens, args.tokens.tokens - first);
-  const int per_token = (args.q_heads + 2 * args.kv_heads) * AppendUnit<kDim>::kPerRow;
-  const int units = tokens * per_token;
-  uint4 a{};
-  uint4 b{};
-  const auto load = [&](int token, const AppendUnit<kDim>& unit) {
-    const std::uint16_t* from = source_row<kDim>(args, first + token, unit.row);
-    a = *reinterpret_cast<const uint4*>(from + unit.first);
-    b = *reinterpret_cast<const uint4*>(from + unit.second);
+  const int units = (args.q_heads + 2 * args.kv_heads) * AppendUnit<kDim>::kPerRow;
+  uint4 a[kAppendUnits];
+  uint4 b[kAppendUnits];
+  const auto load = [&](int base) {
+#pragma unroll
+    for (int i = 0; i < kAppendUnits; ++i) {
+      const int at = base + i * kAppendThreads;
+      if (at >= units) continue;
+      const AppendUnit<kDim> unit(at, args.rope.dims);
+      const std::uint16_t* from = source_row<kDim>(args, token, unit.row);
+      a[i] = *reinterpret_cast<const uint4*>(from + unit.first);
+      b[i] = *reinterpret_cast<const uint4*>(from + unit.second);
+    }
   };
-  if (thread < units) {
-    load(thread / per_token, AppendUnit<kDim>(thread % per_token, args.rope.dims));
-  }
-  // The last warp looks the targets up while the first ones compute angles.
-  const int mine = thread - (kKvThreads - 32);
-  if (mine >= 0 && mine < tokens) targets[mine] = find_target<kDim>(args, first + mine);
-  const int pairs = args.rope.dims / 2;
-  for (int i = thread; i < tokens * pairs; i += kKvThreads) {
-    const int token = i / pairs;
-    const int pair = i - token * pairs;
-    angles[token][pair] =
-        angle_of(args.rope.turns[pair], __ldg(args.tokens.positions + first + token));
+  load(thread);
+  if (thread == kAppendThreads - 1) target = find_target<kDim>(args, token);
+  for (int pair = thread; pair < args.rope.dims / 2; pair += kAppendThreads) {
+    angles[pair] = angle_of(args.rope.turns[pair], __ldg(args.tokens.positions + token));
   }
   __syncthreads();
-  for (int at = thread; at < units; at += kKvThreads) {
-    const int token = at / per_token;
-    const AppendUnit<kDim> unit(at - token * per_token, args.rope.dims);
-    if (at != thread) load(token, unit);
-    const AppendTarget target = targets[token];
-    if (target.padding) continue;
-    turn_unit<kDim>(args, unit, angles[token], a, b);
-    store_unit<kDim>(args, unit, first + token, target, a, b);
+  const AppendTarget to = target;
+  if (to.padding) return;
+  for (int base = thread; base < units; base += kAppendUnits * kAppendThreads) {
+    if (base != thread) load(base);
+#pragma unroll
+    for (int i = 0; i < kAppendUnits; ++i) {
+      const int at = base + i * kAppendThreads;
+      if (at >= units) continue;
+      const AppendUnit<kDim> unit(at, args.rope.dims);
+      turn_unit<kDim>(args, unit, angles, a[i], b[i]);
+      store_unit<kDim>(args, unit, token, to, a[i], b[i]);
+    }
   }
 }
 

@@ -8,11 +8,13 @@
 
 namespace fieldprint::cuda {
 
-inline constexpr int kCopyLoads = 4;
-inline constexpr int kCopyVectors = kCopyLoads * kKvThreads;
+inline constexpr int kCopyThreads = 256;
+inline constexpr int kCopyCtas = 4;   // resident per multiprocessor
+inline constexpr int kCopyWaves = 8;  // more CTAs than fit, so that fast ones take more
+inline constexpr int kCopyLoads = 8;
+inline constexpr int kCopyVectors = kCopyLoads * kCopyThreads;
 
-// Chunk number -> where it lies. Pools take turns slowest: the pages that are in flight
-// together share one, which is easier on the address translation.
+// Chunk number -> where it lies: chunk in the page, then pair, then K or V, then layer.
 struct CopyChunk {
   int pair;
   int layer;
@@ -38,7 +40,7 @@ __device__ __forceinline__ bool copyable(const CopyArgs& args, const fp_kv_page_
 __device__ __forceinline__ void check_pair(const CopyArgs& args, int index, int count) {
   const fp_kv_page_pair mine = args.pairs[index];
   std::uint32_t wrong = copyable(args, mine) ? 0 : FP_KV_BAD_PAGE_ID;
-  for (int other = threadIdx.x; other < count; other += kKvThreads) {
+  for (int other = threadIdx.x; other < count; other += kCopyThreads) {
     const fp_kv_page_pair pair = args.pairs[other];
     if (pair.from == mine.to || (other != index && pair.to == mine.to)) {
       wrong |= FP_KV_CHAINED_COPIES;
@@ -58,15 +60,15 @@ __device__ __forceinline__ void copy_chunk(const CopyArgs& args, const CopyChunk
   uint4 data[kCopyLoads];
 #pragma unroll
   for (int i = 0; i < kCopyLoads; ++i) {
-    if (first + i * kKvThreads < args.page_vectors) data[i] = __ldcs(from + i * kKvThreads);
+    if (first + i * kCopyThreads < args.page_vectors) data[i] = from[i * kCopyThreads];
   }
 #pragma unroll
   for (int i = 0; i < kCopyLoads; ++i) {
-    if (first + i * kKvThreads < args.page_vectors) __stcs(to + i * kKvThreads, data[i]);
+    if (first + i * kCopyThreads < args.page_vectors) to[i * kCopyThreads] = data[i];
   }
 }
 
-__global__ void __launch_bounds__(kKvThreads, 8)
+__global__ void __launch_bounds__(kCopyThreads, kCopyCtas)
     copy_pages_kernel(const __grid_constant__ CopyArgs args) {
   const int count = *args.count;
   if (count < 0 || count > args.max_pairs) {

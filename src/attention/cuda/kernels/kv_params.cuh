@@ -7,7 +7,6 @@
 
 namespace fieldprint::cuda {
 
-inline constexpr int kKvThreads = 256;
 inline constexpr int kVectorElements = 8;  // bf16 in 16 bytes
 
 struct AppendArgs {

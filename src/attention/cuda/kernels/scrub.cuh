@@ -7,7 +7,7 @@
 namespace fieldprint::cuda {
 
 inline constexpr int kScrubThreads = 512;
-inline constexpr int kScrubLoads = 4;  // of K and of V in flight per thread
+inline constexpr int kScrubLoads = 2;  // of K and of V in flight per thread
 
 __device__ __forceinline__ std::uint64_t mix_vector(const ulonglong2& data, std::uint32_t vector) {
   return mix_word(data.x, 2 * vector) + mix_word(data.y, 2 * vector + 1);
