@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # Lets golang.org/x/mod judge our logs:
 # tlog_interop.sh GO-SOURCES EMIT_LOG JUDGE_CASES EMIT_LEDGER WORK-FOLDER
-# The folder keeps Go's build cache; everything else in it is made anew.
+# The folder keeps Go's build cache; everything else in it is made anew. Without Go: exit code 77,
+# which ctest shows as skipped; under CI it is a failure.
 set -euo pipefail
 sources=$1 emit_log=$2 judge_cases=$3 emit_ledger=$4 work=$5
 if ! command -v go >/dev/null; then
   echo 'go is missing: apt-get install golang-go golang-golang-x-mod-dev' >&2
-  exit 1
+  [[ -n ${CI:-} ]] && exit 1
+  exit 77
 fi
 mkdir -p "$work"
 rm -rf "$work/log" "$work/real" "$work/cases.txt"
