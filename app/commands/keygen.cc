@@ -75,7 +75,7 @@ Status write_pair(const KeyPair& pair, const std::string& out, const std::string
         ErrorKind::kInvalid, "key_file_exists",
         "key file " + public_file + " exists and is never overwritten; choose another name");
   FP_TRY(write_secret_key_file(out, pair.secret.view()));
-  const Status status = write_public_key_file(public_file, pair.public_text);
+  Status status = write_public_key_file(public_file, pair.public_text);
   if (!status) std::filesystem::remove(out, error);  // seconds old, and nobody has its other half
   return status;
 }

@@ -38,6 +38,21 @@ TEST(NoteKey, KnownKeysReadAndPrint) {
   EXPECT_EQ(witness->verifier().type(), NoteKeyType::kCosignature);
 }
 
+// Keys that others have published: a witness of the public network, and Go's own test key.
+TEST(NoteKey, KeysOfOthers) {
+  const std::pair<const char*, NoteKeyType> keys[] = {
+      {"remora.n621.de+da77ade7+BOvN63jn/bLvkieywe8R6UYAtVtNbZpXh34x7onlmtw2",
+       NoteKeyType::kCosignature},
+      {"PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW",
+       NoteKeyType::kEd25519}};
+  for (const auto& [text, type] : keys) {
+    const auto key = VerifierKey::parse(text);
+    ASSERT_TRUE(key) << key.error().message;
+    EXPECT_EQ(key->type(), type);
+    EXPECT_EQ(key->print(), text);
+  }
+}
+
 TEST(NoteKey, NoPieceAndNoChangeOfAPublicKeyIsAKey) {
   const std::string vkey = kLogVkey;
   for (std::size_t begin = 0; begin <= vkey.size(); ++begin) {

@@ -51,6 +51,31 @@ TEST(Note, LastEmptyLineDivides) {
   EXPECT_EQ(verify_code(*read, {key.verifier()}), "accepted");
 }
 
+// The examples that C2SP signed-note and tlog-cosignature print.
+TEST(Note, ExamplesOfTheSpecifications) {
+  const std::string poem =
+      "Ognuno sta solo sul cuor della terra\ntrafitto da un raggio di sole:\n\n"
+      "ed \xC3\xA8 subito sera.\n";
+  const std::string signature =
+      "quasimodo.example/salvatore NnugSzTjtVAewIS+Z/iJhUPeFDkO/5QQ2i5ddnGITLlC+EhfLW9oJKONrMouFSQ"
+      "U0xMcXxj99ihAQwaqP3ZekRwNtIc=\n";
+  const auto note = note_parse(poem + "\n" + kDash + signature);
+  ASSERT_TRUE(note) << note.error().message;
+  EXPECT_EQ(note->text, poem);
+  EXPECT_EQ(note->signatures[0].key_id, 0x367ba04bU);
+  EXPECT_EQ(note->signatures[0].bytes.size(), 64U);
+
+  const auto lines = parse_signature_lines(
+      std::string(kDash) +
+      "witness.example.com/w1 jWbPPwAAAABkGFDLEZMHwSRaJNiIDoe9DYn/zXcrtPHeolMI5OWXEhZCB9dlrDJsX3b2"
+      "oyin1nPZqhf5nNo0xUe+mbIUBkBIfZ+qnA==\n");
+  ASSERT_TRUE(lines) << lines.error().message;
+  EXPECT_EQ(lines->front().bytes.size(), 72U);
+  std::uint64_t time = 0;  // 1679315147, as the text of the specification says
+  for (std::size_t i = 0; i < 8; ++i) time = time << 8 | lines->front().bytes[i];
+  EXPECT_EQ(time, kWitnessTime);
+}
+
 TEST(Note, UnknownKeysAreIgnoredAndKnownOnesMustHold) {
   const SignerKey a = new_key("a", NoteKeyType::kEd25519), b = new_key("b", NoteKeyType::kEd25519);
   Note note{kText, {note_sign(kText, a), note_sign(kText, b)}};
