@@ -76,7 +76,7 @@ constexpr const char* kText =
     "\n"
     "Back up keys/ and root.json to a place that is not this machine. Whoever has\n"
     "keys/authority.key decides what this assistant is; without it nothing can be promoted or\n"
-    "revoked any more. Keep it elsewhere if you can: it is needed only for those two.\n"
+    "revoked any more. Serving needs the log's keys only: keep this one elsewhere if you can.\n"
     "One key has all the power here. 'fieldprint anchor rotate --add-authority FILE\n"
     "--threshold promotion=2' shares it.\n"
     "\n"

@@ -57,26 +57,20 @@ Status set_threshold(TrustRoot& root, const std::string& text) {
               "threshold");
 }
 
-// Makes the key that --new-authority names, in the trust folder.
-Result<VerifierKey> new_authority(const TrustFolder& folder, const std::string& name) {
-  FP_ASSIGN(const SignerKey key, SignerKey::generate(name, NoteKeyType::kEd25519));
-  if (name.find('/') != std::string::npos) {
-    return fail(ErrorKind::kInvalid, "key_name_invalid", "the name becomes a file's: no '/'",
-                "new-authority");
-  }
-  const std::string base = folder.keys_dir() + "/authority-" + name;
+Status write_authority(const TrustFolder& folder, const SignerKey& key) {
+  const std::string base = folder.keys_dir() + "/authority-" + key.name();
   const SecretBytes secret = key.print();
   FP_TRY(write_secret_key_file(base + ".key", secret.view()));
   FP_TRY(write_public_key_file(base + ".pub", key.verifier().print() + "\n"));
   fmt::print("new key  {}.key: back it up\n", base);
-  return key.verifier();
+  return {};
 }
 
-Status new_anchor_key(const TrustFolder& folder, TrustRoot& root) {
-  const std::string name = fmt::format("anchor-{}", root.version);
-  const P256SecretKey key = P256SecretKey::generate();
+// The old key stays beside the new one: it signs nothing that the next root believes, and
+// whoever needs to know what it signed may need it.
+Status write_anchor_key(const TrustFolder& folder, std::int64_t version, const P256SecretKey& key) {
   const std::string file = folder.keys_dir() + kAnchorKeyFile;
-  const std::string kept = fmt::format("{}.before-{}", file, root.version);
+  const std::string kept = fmt::format("{}.before-{}", file, version);
   std::error_code error;
   if (std::filesystem::exists(file, error)) std::filesystem::rename(file, kept, error);
   if (error) {
@@ -85,8 +79,17 @@ Status new_anchor_key(const TrustFolder& folder, TrustRoot& root) {
   const SecretBytes pem = key.pem();
   FP_TRY(write_secret_key_file(file, pem.view()));
   fmt::print("new key  {} (the old one is {})\n", file, kept);
-  root.anchor_keys = {{name, key.public_key().pem()}};
   return write_file_atomically(folder.keys_dir() + "/anchor.pub.pem", key.public_key().pem());
+}
+
+Result<std::optional<SignerKey>> make_authority(const std::string& name) {
+  if (name.empty()) return std::optional<SignerKey>();
+  if (name.find('/') != std::string::npos) {
+    return fail(ErrorKind::kInvalid, "key_name_invalid", "the name becomes a file's: no '/'",
+                "new-authority");
+  }
+  FP_ASSIGN(SignerKey key, SignerKey::generate(name, NoteKeyType::kEd25519));
+  return std::optional(std::move(key));
 }
 
 Result<TrustRoot> next_root(const Settings& settings, const TrustFolder& folder,
@@ -107,13 +110,17 @@ Result<TrustRoot> next_root(const Settings& settings, const TrustFolder& folder,
     FP_ASSIGN(next.policy, read_text_file(settings.text("policy"), kRootMaxPolicy));
     FP_TRY(Policy::parse(next.policy));
   }
-  // Keys last: nothing is written for a root that would be refused anyway.
-  if (!settings.text("new-authority").empty()) {
-    FP_ASSIGN(const VerifierKey key, new_authority(folder, settings.text("new-authority")));
-    add_to_every_role(next, key);
+  FP_ASSIGN(const std::optional<SignerKey> authority,
+            make_authority(settings.text("new-authority")));
+  if (authority) add_to_every_role(next, authority->verifier());
+  std::optional<P256SecretKey> anchor_key;
+  if (settings.flag("new-anchor-key")) {
+    anchor_key = P256SecretKey::generate();
+    next.anchor_keys = {{fmt::format("anchor-{}", next.version), anchor_key->public_key().pem()}};
   }
-  if (settings.flag("new-anchor-key")) FP_TRY(new_anchor_key(folder, next));
-  FP_TRY(check_root(next));
+  FP_TRY(check_root(next));  // no key is written for a root that would be refused
+  if (authority) FP_TRY(write_authority(folder, *authority));
+  if (anchor_key) FP_TRY(write_anchor_key(folder, next.version, *anchor_key));
   return next;
 }
 
