@@ -89,6 +89,20 @@ Result<int> dispatch(const CommandInput& input) {
       return cmd_anchor_rotate(input);
     case Command::kKeygen:
       return cmd_keygen(input);
+    case Command::kLedgerInit:
+      return cmd_ledger_init(input);
+    case Command::kLedgerShow:
+      return cmd_ledger_show(input);
+    case Command::kLedgerProve:
+      return cmd_ledger_prove(input);
+    case Command::kLedgerVerify:
+      return cmd_ledger_verify(input);
+    case Command::kLedgerFsck:
+      return cmd_ledger_fsck(input);
+    case Command::kLedgerExport:
+      return cmd_ledger_export(input);
+    case Command::kWitness:
+      return cmd_witness(input);
     case Command::kModels:
       return cmd_models(input);
     case Command::kVersion:
@@ -106,9 +120,9 @@ Result<int> help_on(const std::vector<std::string>& words) {
     print_out(help_overview());
     return 0;
   }
-  if (name == "anchor") {
+  if (name == "anchor" || name == "ledger") {
     for (const CommandSpec& spec : command_table())
-      if (std::string_view(spec.name).starts_with("anchor ")) print_out(help_command(spec.id));
+      if (std::string_view(spec.name).starts_with(name + " ")) print_out(help_command(spec.id));
     return 0;
   }
   FP_ASSIGN(const CommandLine line, parse_command_line(words));  // names a wrong command

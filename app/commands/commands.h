@@ -33,6 +33,13 @@ Result<int> cmd_anchor_inspect(const CommandInput& input);
 Result<int> cmd_anchor_diff(const CommandInput& input);
 Result<int> cmd_anchor_rotate(const CommandInput& input);
 Result<int> cmd_keygen(const CommandInput& input);
+Result<int> cmd_ledger_init(const CommandInput& input);
+Result<int> cmd_ledger_show(const CommandInput& input);
+Result<int> cmd_ledger_prove(const CommandInput& input);
+Result<int> cmd_ledger_verify(const CommandInput& input);
+Result<int> cmd_ledger_fsck(const CommandInput& input);
+Result<int> cmd_ledger_export(const CommandInput& input);
+Result<int> cmd_witness(const CommandInput& input);
 Result<int> cmd_models(const CommandInput& input);
 Result<int> cmd_version(const CommandInput& input);
 

@@ -86,8 +86,12 @@ Result<const CommandSpec*> take_command(std::span<const std::string>& args) {
     args = args.subspan(1);
     return spec;
   }
-  if (args[0] == "anchor" && args.size() >= 2 && !args[1].starts_with("-"))
+  const bool group = args[0] == "anchor" || args[0] == "ledger";
+  if (group && args.size() >= 2 && !args[1].starts_with("-"))
     return unknown_command(args[0] + " " + args[1]);
+  if (args[0] == "ledger")
+    return fail(ErrorKind::kInvalid, "unknown_command",
+                "'ledger' needs one of init, show, prove, verify, fsck, export", "ledger");
   if (args[0] == "anchor")
     return fail(
         ErrorKind::kInvalid, "unknown_command",

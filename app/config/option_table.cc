@@ -26,11 +26,18 @@ constexpr CommandSet kReaders =
     bit(Command::kAnchorStatus) | bit(Command::kAnchorInspect) | bit(Command::kAnchorDiff);
 constexpr CommandSet kTrustUsers =
     kSigners | kReaders | bit(Command::kAnchorInit) | bit(Command::kAnchorSign);
-constexpr CommandSet kJson = kComplete | kKeygen | kTokenize | kCompile | kReaders |
-                             bit(Command::kAnchorShow) | bit(Command::kAnchorList) |
+constexpr CommandSet kLedgerReaders = bit(Command::kLedgerShow) | bit(Command::kLedgerProve) |
+                                      bit(Command::kLedgerVerify) | bit(Command::kLedgerFsck) |
+                                      bit(Command::kLedgerExport);
+constexpr CommandSet kLedgerInit = bit(Command::kLedgerInit);
+constexpr CommandSet kLedgerShow = bit(Command::kLedgerShow);
+constexpr CommandSet kWitness = bit(Command::kWitness);
+constexpr CommandSet kJson = kLedgerReaders | kComplete | kKeygen | kTokenize | kCompile |
+                             kReaders | bit(Command::kAnchorShow) | bit(Command::kAnchorList) |
                              bit(Command::kModels) | bit(Command::kVersion);
-constexpr CommandSet kConfigured = kModelUsers | kTrustUsers | bit(Command::kAnchorShow) |
-                                   bit(Command::kAnchorList) | bit(Command::kModels);
+constexpr CommandSet kConfigured = kModelUsers | kTrustUsers | kLedgerReaders | kWitness |
+                                   bit(Command::kAnchorShow) | bit(Command::kAnchorList) |
+                                   bit(Command::kModels);
 constexpr OptionSources kAll = OptionSources::kAll;
 constexpr OptionSources kFlagOnly = OptionSources::kFlagOnly;
 constexpr OptionSources kEnvOnly = OptionSources::kEnvOnly;
@@ -221,10 +228,30 @@ constexpr OptionSpec kOptions[] = {
      "replace the anchor signing key; anchors must be signed again", kRotate, kFlagOnly, 0, 0},
     {"policy", 0, "", kString, "", "FILE", "witness policy (C2SP tlog-policy) to use from now on",
      kRotate, kFlagOnly, 0, 0},
+    {"log-key", 0, "", kString, "", "FILE", "secret key that signs the log's checkpoints",
+     kLedgerInit, kFlagOnly, 0, 0},
+    {"cosigner-key", 0, "", kString, "", "FILE",
+     "secret cosignature key that signs them with the time", kLedgerInit, kFlagOnly, 0, 0},
+    {"log-policy", 0, "", kString, "", "FILE",
+     "public keys to believe (C2SP tlog-policy); a ledger's own log.policy without it",
+     kLedgerReaders | kWitness, kFlagOnly, 0, 0},
+    {"index", 0, "", kInt, "-1", "N", "show this entry in full; -1: a list", kLedgerShow, kFlagOnly,
+     -1, 9007199254740991},
+    {"kind", 0, "", kString, "", "KIND", "list entries of this kind only", kLedgerShow, kFlagOnly,
+     0, 0},
+    {"limit", 0, "", kInt, "20", "N", "list at most so many entries, the newest", kLedgerShow,
+     kFlagOnly, 1, 1000000},
+    {"checkpoint", 0, "", kTextList, "", "FILE",
+     "a checkpoint kept from earlier, which must be a prefix of the log (repeatable)",
+     bit(Command::kLedgerVerify), kFlagOnly, 0, 0},
+    {"witness-key", 0, "", kString, "", "FILE", "secret key of the witness ('keygen witness')",
+     kWitness, kFlagOnly, 0, 0},
+    {"listen", 0, "", kString, "127.0.0.1:8090", "ADDRESS:PORT",
+     "where the witness answers; port 0: any free one", kWitness, kFlagOnly, 0, 0},
     {"json", 0, "", kBool, "false", "", "print JSON", kJson, kFlagOnly, 0, 0},
     {"trust-dir", 0, "paths.trust", kString, "", "DIR",
      "trust folder: root, keys, ledger, anchors; without it <state-dir>/trust",
-     kServing | kCompile | kTrustUsers, kAll, 0, 0},
+     kServing | kCompile | kTrustUsers | kLedgerReaders, kAll, 0, 0},
     {"state-dir", 0, "paths.state", kString, "", "DIR", "where compiled anchors live", kConfigured,
      kAll, 0, 0},
     {"cache-dir", 0, "paths.cache", kString, "", "DIR", "where models and cached digests live",
@@ -309,6 +336,33 @@ constexpr CommandSpec kCommands[] = {
      "fieldprint keygen authority --name example.com/anna -o anna.key\n"
      "fieldprint keygen witness --name witness.example.com/w1 -o w1.key --json\n"
      "fieldprint keygen anchor -o anchor.pem"},
+    {Command::kLedgerInit, "ledger init", "make an empty ledger outside a trust folder", "DIR", 1,
+     "fieldprint ledger init log/ --log-key log.key --cosigner-key cosigner.key"},
+    {Command::kLedgerShow, "ledger show", "list the newest entries, or show one", "[DIR]", 1,
+     "fieldprint ledger show\n"
+     "fieldprint ledger show --kind revocation --limit 5\n"
+     "fieldprint ledger show log/ --index 12 --json"},
+    {Command::kLedgerProve, "ledger prove", "print an offline proof that the log holds an entry",
+     "INDEX [DIR]", 2,
+     "fieldprint ledger prove 12\n"
+     "fieldprint ledger prove 12 log/ --json"},
+    {Command::kLedgerVerify, "ledger verify", "check signatures, every entry and every tile",
+     "[DIR]", 1,
+     "fieldprint ledger verify\n"
+     "fieldprint ledger verify exported/ --log-policy trusted.policy --checkpoint last-week"},
+    {Command::kLedgerFsck, "ledger fsck", "verify, and check the database against the tiles",
+     "[DIR]", 1,
+     "fieldprint ledger fsck\n"
+     "fieldprint ledger fsck log/ --json"},
+    {Command::kLedgerExport, "ledger export", "copy the ledger to a folder that stands for itself",
+     "OUT [DIR]", 2,
+     "fieldprint ledger export exported/\n"
+     "fieldprint ledger export exported/ log/ --json"},
+    {Command::kWitness, "witness", "cosign other logs' checkpoints over HTTP (C2SP tlog-witness)",
+     "[DIR]", 1,
+     "fieldprint witness --witness-key witness.key --log-policy logs.policy\n"
+     "fieldprint witness state/ --witness-key witness.key --log-policy logs.policy "
+     "--listen 127.0.0.1:9000"},
     {Command::kModels, "models", "list the models in the models folders", "", 0,
      "fieldprint models\n"
      "fieldprint models --models-dir /srv/models --json"},
