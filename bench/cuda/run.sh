@@ -2,7 +2,7 @@
 # The CUDA attention kernels beside their ceilings and peers, in one run on one GPU.
 #
 # usage: bench/cuda/run.sh [DIR_OF_THE_BENCHMARK_PROGRAMS]
-# Appends to bench/results/attention-{decode,prefill}-<device>.jsonl and writes
+# Appends to bench/results/{attention-decode,attention-prefill,kv-cache}-<device>.jsonl and writes
 # build/bench/gpu.md. cuDNN and the formula as written need torch, FlashInfer needs flashinfer;
 # what cannot be imported is named and its columns stay empty.
 set -euo pipefail
@@ -32,3 +32,5 @@ if [[ ${#peers[@]} -gt 0 ]]; then
   python3 bench/cuda/prefill_peers.py "$work/prefill_peers.jsonl" "${peers[@]}"
 fi
 python3 bench/cuda/report.py "$work"/*.jsonl
+"$programs/attention_cuda_kv_bench" --out "$work/kv.lines"
+python3 bench/cuda/kv_report.py "$work/kv.lines" | tee -a build/bench/gpu.md
