@@ -49,13 +49,18 @@ struct WitnessOutcome {
   std::vector<std::string> failures;  // "<name>: <code>: <message>", one for each that did not
 };
 
+// Whether there is anybody to ask.
+bool has_witness_urls(const Policy& policy);
+
 class WitnessClient {
  public:
-  // Errors: witness_no_url (a witness of the policy has no URL).
+  // A witness without URL is not asked: it counts if its cosignature is on the checkpoint
+  // already, as that of the log's own cosigner is. Errors: witness_no_url (no witness of the
+  // policy has one, so there is nobody to ask).
   static Result<std::shared_ptr<WitnessClient>> make(Policy policy,
                                                      std::shared_ptr<WitnessTransport> transport);
 
-  // Asks every witness of the policy, one after the other; a stale old size is corrected once
+  // Asks every witness that has a URL, one after the other; a stale old size is corrected once
   // from the witness's answer. Errors: the caller's prover and sizes; a witness that fails is
   // no error but a line in `failures`.
   Result<WitnessOutcome> collect(const SignedCheckpoint& checkpoint, const ConsistencyProver& prove,

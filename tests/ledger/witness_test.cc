@@ -236,7 +236,8 @@ TEST_F(WitnessTest, ALedgerCollectsAQuorum) {
       "log " + test_keys().log.verifier().print() + "\nwitness w " + witness_->key().print() +
       " http://w\nwitness v " + second->key().print() + " http://v/base/\nwitness down " +
       test_signer("d.test", NoteKeyType::kCosignature, 79).verifier().print() +
-      " http://d\ngroup g 2 w v down\nquorum g\n");
+      " http://d\nwitness own " + test_keys().cosigner.verifier().print() +
+      "\ngroup g 2 w v down\ngroup both all g own\nquorum both\n");
   ASSERT_TRUE(policy) << why(policy);
   LedgerOptions options = test_options();
   options.witnesses = *WitnessClient::make(*policy, transport);
