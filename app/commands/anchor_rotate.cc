@@ -143,7 +143,7 @@ Status log_root(TrustStack& stack, const SignedRoot& next) {
   entry.subject = next.digest;
   entry.body.emplace("envelope", next.envelope);
   entry.body.emplace("version", next.root.version);
-  FP_TRY(stack.ledger->commit(entry, Durability::kIntegrated, kLedgerPatience));
+  FP_TRY(stack.ledger->commit(entry, stack.ledger->strongest(), kLedgerPatience));
   // The ledger first: a root that is only here would stop every reader (root_unknown).
   FP_TRY(save_successor(Env::real(), stack.folder, next.envelope));
   return stack.registry->refresh();

@@ -125,7 +125,7 @@ Result<std::uint64_t> log_statement(TrustStack& stack, StatementType type,
   entry.body.emplace("envelope", envelope);
   entry.body.emplace("statement_digest", accepted.digest);
   FP_ASSIGN(const std::uint64_t index,
-            stack.ledger->commit(entry, Durability::kIntegrated, kLedgerPatience));
+            stack.ledger->commit(entry, stack.ledger->strongest(), kLedgerPatience));
   FP_TRY(stack.registry->refresh());
   return index;
 }

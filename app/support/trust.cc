@@ -6,6 +6,8 @@
 #include <filesystem>
 
 #include "app/support/paths.h"
+#include "http/witness_transport.h"
+#include "ledger/witness_client.h"
 
 namespace fieldprint::app {
 namespace {
@@ -57,7 +59,13 @@ bool has_ledger_keys(const TrustFolder& folder) {
 
 Result<std::unique_ptr<Ledger>> open_ledger(const TrustFolder& folder) {
   FP_ASSIGN(LedgerKeys keys, load_ledger_keys(folder));
-  FP_ASSIGN(std::unique_ptr<Ledger> ledger, Ledger::open(folder.ledger_dir(), std::move(keys)));
+  FP_ASSIGN(const Policy policy, Policy::parse(folder.newest.root.policy));
+  LedgerOptions options;
+  if (has_witness_urls(policy)) {
+    FP_ASSIGN(options.witnesses, WitnessClient::make(policy, make_witness_transport()));
+  }
+  FP_ASSIGN(std::unique_ptr<Ledger> ledger,
+            Ledger::open(folder.ledger_dir(), std::move(keys), options));
   FP_TRY(ledger->refresh_checkpoint());
   return ledger;
 }

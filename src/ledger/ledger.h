@@ -115,6 +115,10 @@ class Ledger {
   Result<std::uint64_t> commit(const Entry& entry, Durability state,
                                std::chrono::milliseconds timeout);
 
+  // The strongest state that entries of this ledger reach: kWitnessed with a witness policy,
+  // else kIntegrated. What to wait for before a verifier is told of an entry.
+  virtual Durability strongest() const = 0;
+
   // Newest signed tree head. Never goes back.
   virtual Result<SignedCheckpoint> checkpoint() = 0;
   // Newest one under the witness policy. Errors: ledger_no_witnesses, ledger_not_witnessed.

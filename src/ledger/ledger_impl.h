@@ -35,6 +35,9 @@ class LedgerImpl : public Ledger {
   Result<Ticket> append(std::span<const Entry> entries) override;
   Result<std::uint64_t> wait(const Ticket& ticket, Durability state,
                              std::chrono::milliseconds timeout) override;
+  Durability strongest() const override {
+    return options_.witnesses == nullptr ? Durability::kIntegrated : Durability::kWitnessed;
+  }
   Result<SignedCheckpoint> checkpoint() override;
   Result<SignedCheckpoint> witnessed_checkpoint() override;
   Result<SignedCheckpoint> refresh_checkpoint() override;
