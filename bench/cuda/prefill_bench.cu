@@ -47,7 +47,7 @@ struct Options {
 };
 Options options;
 
-enum class Variant { kPlain, kJoint, kGated, kAllRows };
+enum class Variant { kPlain, kJoint, kGated, kGatedFew, kAllRows };
 
 constexpr struct {
   Variant variant;
@@ -56,6 +56,7 @@ constexpr struct {
     {Variant::kPlain, "plain"},            // attention only
     {Variant::kJoint, "joint"},            // 512 anchor rows; statistics of the last row
     {Variant::kGated, "gated"},            // the same with gates
+    {Variant::kGatedFew, "gated_128"},     // 128 anchor rows
     {Variant::kAllRows, "joint_all_rows"}  // statistics of every row
 };
 
@@ -93,6 +94,7 @@ class Step {
                1};
     queries_ = {take(upload(starts)), take(upload(first_positions)), take(upload(positions)),
                 nullptr, c.batch * c.queries};
+    few_ = take(upload(std::vector<std::int32_t>(1, 128 / shape.page_rows)));
     make_pool(pool_pages);
     make_outputs();
     MUST(cudaDeviceSynchronize());
@@ -118,7 +120,8 @@ class Step {
     const fp_attn_tables tables = tables_for(variant);
     fp_attn_prefill_args args{args_, FP_ATTN_ROWS_LAST};
     if (variant == Variant::kAllRows) args.rows = FP_ATTN_ROWS_ALL;
-    args.base.modes = variant == Variant::kGated ? gated_ : nullptr;
+    const bool gated = variant == Variant::kGated || variant == Variant::kGatedFew;
+    args.base.modes = gated ? gated_ : nullptr;
     if (variant == Variant::kPlain) {
       args.base.lse_context = args.base.lse_anchor = args.base.lse_joint = nullptr;
       args.base.mass = nullptr;
@@ -142,6 +145,7 @@ class Step {
   fp_attn_tables tables_for(Variant variant) const {
     fp_attn_tables tables = tables_;
     if (variant == Variant::kPlain) tables.anchor_ids = nullptr;
+    if (variant == Variant::kGatedFew) tables.anchor_page_counts = few_;
     return tables;
   }
 
@@ -179,6 +183,7 @@ class Step {
   fp_attn_workspace space_{};
   fp_attn_decode_args args_{};
   const std::uint8_t* gated_ = nullptr;
+  const std::int32_t* few_ = nullptr;  // pages of 128 anchor rows
   std::vector<void*> owned_;
 };
 

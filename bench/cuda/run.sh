@@ -3,13 +3,19 @@
 #
 # usage: bench/cuda/run.sh [DIR_OF_THE_BENCHMARK_PROGRAMS]
 # Appends to bench/results/{attention-decode,attention-prefill,kv-cache}-<device>.jsonl and writes
-# build/bench/gpu.md. cuDNN and the formula as written need torch, FlashInfer needs flashinfer;
-# what cannot be imported is named and its columns stay empty.
+# build/bench/gpu.md; FIELDPRINT_BENCH_LINES=dir keeps the measured lines there. cuDNN and the
+# formula as written need torch, FlashInfer needs flashinfer; what cannot be imported is named
+# and its columns stay empty.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 programs=${1:-build/cuda/bench/cuda}
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+if [[ -n ${FIELDPRINT_BENCH_LINES:-} ]]; then
+  work=$FIELDPRINT_BENCH_LINES
+  mkdir -p "$work"
+else
+  work=$(mktemp -d)
+  trap 'rm -rf "$work"' EXIT
+fi
 
 peers=()
 if python3 -c 'import torch' 2> "$work/why"; then

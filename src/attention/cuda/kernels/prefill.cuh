@@ -1,8 +1,10 @@
 // Prefill attention: many queries per sequence over paged KV, causal by position, with the
 // anchor's rows in the same launch. One warpgroup loads, two compute, 64 packed rows each.
 //
-// A computing warpgroup multiplies the next tile's scores while it weighs the present ones
-// and takes turns with the other one, so that one's softmax runs under the other's multiplies.
+// A computing warpgroup starts the multiplies of the next tile's scores and of the last tile's
+// weights together and weighs the scores while the latter run; the two warpgroups fall into
+// step by themselves, one's softmax under the other's multiplies (making them take turns at a
+// barrier costs 2 to 4 %).
 // The anchor is a softmax of its own: its output waits in global memory until the context is
 // done, when both are weighed (weights.cuh) as in decode.
 #pragma once
@@ -28,14 +30,6 @@ struct ComputingGroup {
 
   // The first of this thread's rows within the warpgroup's 64.
   __device__ __forceinline__ int first_row() const { return thread / 32 * 16 + (lane >> 2); }
-
-  // Turns: barrier 1 + g lets warpgroup g multiply.
-  __device__ __forceinline__ void wait_turn() const {
-    named_barrier(1 + group, kPrefillComputeThreads);
-  }
-  __device__ __forceinline__ void pass_turn() const {
-    named_barrier_arrive(2 - group, kPrefillComputeThreads);
-  }
 
   __device__ __forceinline__ static void release(std::uint64_t& bar) {
     __syncwarp();
@@ -102,75 +96,105 @@ struct ComputingGroup {
     return raised;
   }
 
-  // Asks for the tiles in the rings, early, and waits for them where the answer was no.
-  __device__ __forceinline__ bool k_there() const {
-    return mbarrier_done(smem_address(&shared.k_full[k_ring.at]), k_ring.parity);
+  __device__ __forceinline__ void wait_k() const {
+    mbarrier_wait(smem_address(&shared.k_full[k_ring.at]), k_ring.parity);
   }
-  __device__ __forceinline__ bool v_there() const {
-    return mbarrier_done(smem_address(&shared.v_full[v_ring.at]), v_ring.parity);
-  }
-  __device__ __forceinline__ void wait_k(bool there) const {
-    if (!there) mbarrier_wait(smem_address(&shared.k_full[k_ring.at]), k_ring.parity);
-  }
-  __device__ __forceinline__ void wait_v(bool there) const {
-    if (!there) mbarrier_wait(smem_address(&shared.v_full[v_ring.at]), v_ring.parity);
+  __device__ __forceinline__ void wait_v() const {
+    mbarrier_wait(smem_address(&shared.v_full[v_ring.at]), v_ring.parity);
   }
 
-  // One side: `tiles` tiles against this warpgroup's rows. Leaves o relative to state.m.
-  __device__ __forceinline__ void attend(float (&o)[kDim / 2], RowState& state, int tiles,
-                                         std::uint32_t query, const int (&pos)[2],
-                                         RowClassSums* sums) {
-    if (tiles == 0) {
+  // The anchor's output waits in global memory, each thread's part for itself.
+  __device__ __forceinline__ float4* kept() const {
+    return reinterpret_cast<float4*>(args.plan.anchor_o) +
+           static_cast<std::size_t>(blockIdx.x) * (kDim / 8) * kPrefillComputeThreads +
+           group * kWarpgroup + thread;
+  }
+  __device__ __forceinline__ void keep(const float (&o)[kDim / 2]) const {
+    float4* to = kept();
 #pragma unroll
-      for (float& x : o) x = 0.0F;
-      return;
+    for (int i = 0; i < kDim / 8; ++i) {
+      __stcg(to + i * kPrefillComputeThreads,
+             float4{o[4 * i], o[4 * i + 1], o[4 * i + 2], o[4 * i + 3]});
     }
+  }
+
+  // All tiles of an item against this warpgroup's rows: the anchor's, whose output goes to
+  // kept(), then the context's, whose output stays in o. sums: the anchor's, then the context's.
+  __device__ __forceinline__ void attend(float (&o)[kDim / 2], SideSums (&sides)[2],
+                                         const PrefillItem& item, std::uint32_t query,
+                                         const int (&pos)[2], RowClassSums* sums) {
+    const int first_context = item.anchor_tiles;
+    const int tiles = first_context + item.context_tiles;
     float s[kScores];
     std::uint32_t p[kScores / 2];
-    wait_k(false);
-    start_scores(s, tile_descriptor(query, kPartBytes), k_descriptor());
-    std::uint32_t flags = shared.info[k_ring.at].flags;
-    wgmma_wait<0>();
-    pin(s);
     float factor[2];
-    weigh_tile(state, s, flags, pos, sums, factor);
-    pack_weights(p, s);
-    bool k_next = false;
-    bool v_next = false;
+    RowState state;
+    bool fresh = true;  // o holds nothing of this side yet
+    if (sums != nullptr && first_context == 0) ++sums;
+    if (tiles > 0) {
+      wait_k();
+      start_scores(s, tile_descriptor(query, kPartBytes), k_descriptor());
+      const std::uint32_t flags = shared.info[k_ring.at].flags;
+      wgmma_wait<0>();
+      pin(s);
+      weigh_tile(state, s, flags, pos, sums, factor);
+      pack_weights(p, s);
+    }
 #pragma unroll 1
     for (int tile = 1; tile < tiles; ++tile) {
       const std::uint32_t q = tile_descriptor(query, kPartBytes);
       const std::uint32_t k = k_descriptor();
       const std::uint32_t v = v_descriptor();
-      wait_k(k_next);
-      flags = shared.info[k_ring.at].flags;
-      wait_turn();
+      wait_k();
+      const std::uint32_t flags = shared.info[k_ring.at].flags;
       start_scores(s, q, k);
-      wait_v(v_next);
-      start_output(o, p, v, tile > 1);
-      pass_turn();
+      wait_v();
+      start_output(o, p, v, !fresh);
       wgmma_wait<1>();
       pin(s);
+      fresh = tile == first_context;
+      if (fresh) {
+        finish_side(sides[0], state, sums);
+        if (sums != nullptr) ++sums;
+      }
       const bool raised = weigh_tile(state, s, flags, pos, sums, factor);
       wgmma_wait<0>();  // before p changes
       pin(o);
       release(shared.v_empty[v_ring.at]);
       v_ring.advance();
       pack_weights(p, s);
-      if (raised) {
+      if (fresh) {
+        keep(o);
+      } else if (raised) {
 #pragma unroll
         for (int j = 0; j < kDim / 2; ++j) o[j] *= factor[j / 2 % 2];
       }
-      k_next = tile + 1 < tiles && k_there();
-      v_next = v_there();
     }
-    wait_v(v_next);
-    start_output(o, p, v_descriptor(), tiles > 1);
-    wgmma_wait<0>();
-    pin(o);
-    release(shared.v_empty[v_ring.at]);
-    v_ring.advance();
+    if (tiles > 0) {
+      wait_v();
+      start_output(o, p, v_descriptor(), !fresh);
+      wgmma_wait<0>();
+      pin(o);
+      release(shared.v_empty[v_ring.at]);
+      v_ring.advance();
+    }
+    if (item.context_tiles > 0) {
+      finish_side(sides[1], state, sums);
+      return;
+    }
+    if (tiles > 0) {
+      finish_side(sides[0], state, sums);
+      keep(o);
+    }
+#pragma unroll
+    for (float& x : o) x = 0.0F;
+  }
+
+  __device__ __forceinline__ void finish_side(SideSums& side, RowState& state,
+                                              RowClassSums* sums) const {
     if (sums != nullptr) flush_class(state, *sums, first_row());
+    side = SideSums(state);
+    state = RowState{};
   }
 
   __device__ __forceinline__ void run_item(const PrefillItem& item, unsigned char* buffer) {
@@ -186,37 +210,16 @@ struct ComputingGroup {
       sums = shared.sums[group];
       clear_class_sums(sums[0], thread);
       clear_class_sums(sums[1], thread);
-      named_barrier(3 + group, kWarpgroup);
+      named_barrier(1 + group, kWarpgroup);
     }
-    const std::uint32_t query = smem_address(buffer) + group * 64 * 128;
-    float4* kept = reinterpret_cast<float4*>(args.plan.anchor_o) +
-                   static_cast<std::size_t>(blockIdx.x) * (kDim / 8) * kPrefillComputeThreads +
-                   group * kWarpgroup + thread;
     float o[kDim / 2];
     SideSums sides[2];
-    // One copy of the code for both sides.
-#pragma unroll 1
-    for (int side = item.anchor_tiles > 0 ? 0 : 1; side < 2; ++side) {
-      RowState state;
-      attend(o, state, side == 0 ? item.anchor_tiles : item.context_tiles, query, pos,
-             sums == nullptr ? nullptr : sums + side);
-      if (side == 1) {
-        sides[1] = SideSums(state);
-        break;
-      }
-      sides[0] = SideSums(state);
-#pragma unroll
-      for (int i = 0; i < kDim / 8; ++i) {
-        __stcg(kept + i * kPrefillComputeThreads,
-               float4{o[4 * i], o[4 * i + 1], o[4 * i + 2], o[4 * i + 3]});
-      }
-    }
+    attend(o, sides, item, smem_address(buffer) + group * 64 * 128, pos, sums);
     RowWriter<kDim> writer{args, item, group, thread};
-    writer.finish(o, sides, item.anchor_tiles > 0 ? kept : nullptr, sums, buffer);
+    writer.finish(o, sides, item.anchor_tiles > 0 ? kept() : nullptr, sums, buffer);
   }
 
   __device__ __forceinline__ void run() {
-    if (group == 1) pass_turn();  // the first turn is warpgroup 0's
     Ring<kItemBuffers> ring;
     for (;; ring.advance()) {
       const PrefillItem& item = wait_item(shared, ring);

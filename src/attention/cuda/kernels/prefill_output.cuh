@@ -134,7 +134,7 @@ struct RowWriter {
       }
     }
     unsigned char* half = buffer + group * 64 * 128;
-    named_barrier(3 + group, kWarpgroup);  // the last multiply of each warp has read its queries
+    named_barrier(1 + group, kWarpgroup);  // the last multiply of each warp has read its queries
 #pragma unroll
     for (int j = 0; j < kDim / 8; ++j) {
 #pragma unroll
@@ -145,7 +145,7 @@ struct RowWriter {
             pack_bf16(o[4 * j + 2 * r], o[4 * j + 2 * r + 1]);
       }
     }
-    named_barrier(3 + group, kWarpgroup);
+    named_barrier(1 + group, kWarpgroup);
     copy_out(half);
   }
 

@@ -27,24 +27,28 @@ __device__ __forceinline__ int query_of_row(const PrefillArgs& args, int row) {
 // Walks packed rows in steps of kStep: where in q or o each one's head lies, by addition only.
 template <int kDim, int kStep>
 struct RowCursor {
-  static constexpr std::int64_t kHeadBytes = kDim * 2;
-  std::int64_t query_bytes;
   std::int64_t offset;  // bytes from the first head of the sequence's first query in the group
-  int group;
+  std::int64_t step;    // added for each step
+  std::int64_t leave;   // added when a step leaves the query
   int head;
+  int head_step;
+  int group;
 
-  __device__ __forceinline__ RowCursor(const PrefillArgs& args, int row)
-      : query_bytes(args.shape.q_heads * kHeadBytes), group(args.shape.group) {
+  __device__ __forceinline__ RowCursor(const PrefillArgs& args, int row) : group(args.shape.group) {
+    constexpr std::int64_t kHeadBytes = kDim * 2;
+    const std::int64_t query_bytes = args.shape.q_heads * kHeadBytes;
     const int query = query_of_row(args, row);
+    const int queries = query_of_row(args, kStep);
     head = row - query * group;
+    head_step = kStep - queries * group;
     offset = query * query_bytes + head * kHeadBytes;
+    step = queries * query_bytes + head_step * kHeadBytes;
+    leave = query_bytes - group * kHeadBytes;
   }
   __device__ __forceinline__ void advance() {
-    const int heads = kStep % group;
-    head += heads;
+    head += head_step;
     const bool leaves = head >= group;
-    offset += kStep / group * query_bytes + heads * kHeadBytes;
-    offset += leaves ? query_bytes - group * kHeadBytes : 0;
+    offset += step + (leaves ? leave : 0);
     head -= leaves ? group : 0;
   }
 };
