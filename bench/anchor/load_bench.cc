@@ -5,7 +5,8 @@
 // FOLDER is made and stays behind: a trust folder with a ledger of 10,000 entries and one
 // signed, promoted anchor per model shape, with random rows. Each load reads and hashes every
 // byte of the folder (warm page cache), checks the P-256 signature over it, the checkpoint's
-// signatures, the promotion's threshold, and the inclusion proof. Median of 15. Opening the
+// signatures, the promotion's threshold, and the inclusion proof. Median of 15, wall time, and
+// beside it the thread's own CPU time, which others on the machine do not lengthen. Opening the
 // registry, which hashes the whole ledger once per process, is timed on its own.
 #include <fmt/chrono.h>
 #include <fmt/format.h>
@@ -33,8 +34,30 @@ constexpr double kBarMs = 50;  // what the project asks for
 constexpr int kOtherEntries = 10'000;
 constexpr std::chrono::milliseconds kPatience{120'000};
 
-double ms_since(Clock::time_point start) {
-  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+struct Times {
+  std::vector<double> wall;
+  std::vector<double> cpu;
+};
+
+double cpu_ms() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) * 1e3 + static_cast<double>(now.tv_nsec) * 1e-6;
+}
+
+template <typename Work>
+Status take_time(Times& times, const Work& work) {
+  const double cpu = cpu_ms();
+  const auto start = Clock::now();
+  FP_TRY(work());
+  times.wall.push_back(std::chrono::duration<double, std::milli>(Clock::now() - start).count());
+  times.cpu.push_back(cpu_ms() - cpu);
+  return {};
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
 }
 
 std::string cpu_name() {
@@ -125,15 +148,14 @@ Status fill_ledger(Ledger& ledger, const std::vector<Entry>& promotions) {
   return {};
 }
 
-void print_result(const std::string& name, std::vector<double> ms, double bar,
-                  const std::string& commit) {
-  std::sort(ms.begin(), ms.end());
-  const double median = ms[ms.size() / 2];
+void print_result(const std::string& name, const Times& times, const std::string& commit) {
+  const double wall = median(times.wall);
   fmt::print(
       "{{\"what\": \"anchor_load\", \"case\": \"{}\", \"value\": {:.2f}, \"unit\": \"ms\", "
-      "\"baseline\": \"bar\", \"baseline_value\": {:g}, \"ratio\": {:.3f}, \"device\": \"{}\", "
-      "\"date\": \"{:%Y-%m-%d}\", \"commit\": \"{}\"}}\n",
-      name, median, bar, median / bar, cpu_name(), fmt::gmtime(std::time(nullptr)), commit);
+      "\"baseline\": \"bar\", \"baseline_value\": {:g}, \"ratio\": {:.3f}, \"cpu_ms\": {:.2f}, "
+      "\"device\": \"{}\", \"date\": \"{:%Y-%m-%d}\", \"commit\": \"{}\"}}\n",
+      name, wall, kBarMs, wall / kBarMs, median(times.cpu), cpu_name(),
+      fmt::gmtime(std::time(nullptr)), commit);
 }
 
 Status run(const std::string& dir, const std::string& commit, std::int32_t rows) {
@@ -157,21 +179,24 @@ Status run(const std::string& dir, const std::string& commit, std::int32_t rows)
   FP_ASSIGN(const std::unique_ptr<Ledger> ledger,
             Ledger::open(folder.ledger_dir(), {std::move(log), std::move(cosigner)}));
   FP_TRY(fill_ledger(*ledger, promotions));
-  const auto opening = Clock::now();
-  FP_ASSIGN(const std::unique_ptr<AnchorRegistry> registry,
-            AnchorRegistry::open(Env::real(), folder));
+  std::unique_ptr<AnchorRegistry> registry;
+  Times opening;
+  FP_TRY(take_time(opening, [&]() -> Status {
+    FP_ASSIGN(registry, AnchorRegistry::open(Env::real(), folder));
+    return {};
+  }));
   print_result(fmt::format("open registry, ledger of {} entries", registry->checkpoint().size),
-               {ms_since(opening)}, kBarMs, commit);
+               opening, commit);
   for (const Shape& shape : kShapes) {
-    std::vector<double> times;
+    Times times;
     for (int i = 0; i < kRuns; ++i) {
-      const auto start = Clock::now();
-      FP_TRY(registry->load(folder.anchors_dir() + "/" + shape.name,
-                            {"default", digest_string(sha256(shape.name))}));
-      times.push_back(ms_since(start));
+      const Place place{"default", digest_string(sha256(shape.name))};
+      FP_TRY(take_time(times, [&]() -> Status {
+        const auto loaded = registry->load(folder.anchors_dir() + "/" + shape.name, place);
+        return loaded ? Status() : tl::unexpected(loaded.error());
+      }));
     }
-    print_result(fmt::format("{} rows of {}, all verified", rows, shape.name), times, kBarMs,
-                 commit);
+    print_result(fmt::format("{} rows of {}, all verified", rows, shape.name), times, commit);
   }
   return {};
 }

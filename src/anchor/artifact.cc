@@ -24,6 +24,8 @@ const std::string kJsonFile = std::string("/") + kAnchorJsonName;
 const std::string kTextFile = std::string("/") + kAnchorTextName;
 const std::string kRowsFile = std::string("/") + kAnchorRowsName;
 
+constexpr std::size_t kReadPiece = std::size_t{256} << 10;
+
 using Bytes = std::span<const std::uint8_t>;
 
 Bytes text_bytes(const std::string& text) {
@@ -148,8 +150,12 @@ Status load_rows(const std::string& path, const AnchorDocument& document,
       return bad_rows(path, "tensor '" + tensor.name +
                                 "' is not one that anchor.json calls for (name, dtype or shape)");
     }
-    FP_TRY(file.read(*place));
-    hash.update(*place);
+    // In pieces, so that what was read is hashed while it is still in the cache.
+    for (std::size_t at = 0; at < place->size(); at += kReadPiece) {
+      const auto piece = place->subspan(at, std::min(kReadPiece, place->size() - at));
+      FP_TRY(file.read(piece));
+      hash.update(piece);
+    }
   }
   if (digest_string(hash.finish()) != document.rows.digest) return mismatch(path);
   return {};
