@@ -7,8 +7,10 @@ MAKEFLAGS += --no-print-directory
 JOBS ?= $(shell nproc)
 MODEL ?= models/SmolLM2-135M-Instruct.Q4_1.gguf
 ARGS ?=
-# The identity that `make run` chats with: compiled on first use, unsigned (development).
-ANCHOR ?= --anchor-text examples/anchors/keeper.txt --insecure-anchors
+# The identity that `make run` and `make serve` put in front: compiled, signed and promoted on the
+# first run. Another model needs an anchor of its own (docs/anchors.md), or ANCHOR=--no-anchor.
+ANCHOR ?= --anchor keeper
+first_anchor = tools/first-anchor.sh build/release/app/fieldprint $(MODEL) examples/anchors/keeper.txt
 FUZZ_SECONDS ?= 60
 BENCH_ARGS ?=
 LINT_FILES ?=
@@ -40,11 +42,13 @@ help: ## List the targets
 
 .PHONY: run
 run: build ## Set up what is missing, build, and chat with SmolLM2 in the terminal
+	@$(if $(filter keeper,$(ANCHOR)),$(first_anchor))
 	@build/release/app/fieldprint run --model $(MODEL) $(ANCHOR) $(ARGS)
 
 .PHONY: serve
-serve: build ## The same model as an OpenAI-compatible server on 127.0.0.1:8080
-	@build/release/app/fieldprint serve --model $(MODEL) $(ARGS)
+serve: build ## The same as an OpenAI-compatible server on 127.0.0.1:8080
+	@$(if $(filter keeper,$(ANCHOR)),$(first_anchor))
+	@build/release/app/fieldprint serve --model $(MODEL) $(ANCHOR) $(ARGS)
 
 .PHONY: setup
 setup: ## Install packages, build ggml into .venv, fetch the model; nothing when all is there
