@@ -162,11 +162,12 @@ TEST_F(PolicyFile, ThirtyTwoOfEachAndManyMore) {
   std::string text, members;
   for (int i = 0; i < 256; ++i) {
     const std::string n = std::to_string(i);
-    text += "log " + new_key("l" + n, NoteKeyType::kEd25519).verifier().print() + "\n";
-    text += "witness w" + n + " " + new_key("w" + n, NoteKeyType::kCosignature).verifier().print() +
-            "\n";
-    text += "group g" + n + " 1 w" + n + "\n";
-    members += " g" + n;
+    const SignerKey log = new_key("l" + n, NoteKeyType::kEd25519);
+    const SignerKey witness = new_key("w" + n, NoteKeyType::kCosignature);
+    text.append("log ").append(log.verifier().print());
+    text.append("\nwitness w").append(n).append(" ").append(witness.verifier().print());
+    text.append("\ngroup g").append(n).append(" 1 w").append(n).append("\n");
+    members.append(" g").append(n);
   }
   EXPECT_EQ(code(text + "quorum g7\n"), "accepted");
   EXPECT_EQ(code(text + "group all all" + members + "\nquorum all\n"), "policy_invalid");

@@ -31,9 +31,10 @@ TEST(AddCheckpoint, Refused) {
   const std::string hash = kHash, rest = "\n" + signed_checkpoint();
   for (const std::string& body :
        {std::string(), std::string("old 1"), "old 01\n" + rest, "old\n" + rest, "old  1\n" + rest,
-        "old -1\n" + rest, "Old 1\n" + rest, "old 1\n" + hash, "old 1\n" + hash + "x\n" + rest,
-        "old 1\n" + hash.substr(1) + rest, std::string("old 1\n\n"),
-        "old 9223372036854775808\n" + rest, "old 1 \n" + rest, "old 1\r\n" + rest}) {
+        "old -1\n" + rest, "Old 1\n" + rest, "old 1\n" + hash,
+        ("old 1\n" + hash).append("x\n").append(rest), "old 1\n" + hash.substr(1) + rest,
+        std::string("old 1\n\n"), "old 9223372036854775808\n" + rest, "old 1 \n" + rest,
+        "old 1\r\n" + rest}) {
     EXPECT_EQ(code(body), "witness_request_invalid") << body;
   }
   std::string many = "old 1\n";
