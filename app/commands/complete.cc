@@ -54,8 +54,12 @@ void print_json(const EngineStack& stack, const Answer& answer) {
       {"seconds", {{"prefill", usage.prefill_seconds}, {"decode", usage.decode_seconds}}},
       {"model_digest", stack.model.digest},
       {"anchor_digest", nullptr},
+      {"anchor_trust", nullptr},
       {"attention_mass", mass_json(usage.mass)}};
-  if (stack.anchor.artifact) json["anchor_digest"] = stack.anchor.artifact->digest;
+  if (stack.anchor.artifact) {
+    json["anchor_digest"] = stack.anchor.artifact->digest;
+    json["anchor_trust"] = stack.promoted ? "promoted" : "insecure";
+  }
   fmt::print("{}\n", json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
 }
 
@@ -70,6 +74,9 @@ Result<int> cmd_complete(const CommandInput& input) {
     prompt = input.positionals[0];
   }
   FP_ASSIGN(EngineStack stack, start_engine(settings, EngineUse::kOneConversation, {}));
+  if (stack.anchor.artifact && !stack.promoted)  // there is no banner here to say it
+    fmt::print(stderr, "fieldprint: anchor UNSIGNED (development): {}\n",
+               stack.anchor.artifact->digest);
   GenerationRequest request;
   request.id = "cmpl-cli";
   FP_ASSIGN(request.prompt, prompt_spans(settings, stack, prompt));

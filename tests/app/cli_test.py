@@ -178,6 +178,7 @@ def anchors():
         value = json.loads(answer.out or "{}")
         check(f"anchored answer, {mode}", answer.code == 0
               and value["anchor_digest"] == made["digest"]
+              and value["anchor_trust"] == "insecure" and "UNSIGNED" in answer.err
               and value["usage"]["anchor_tokens"] == made["tokens"]
               and value["attention_mass"]["anchor"] > 0.01, answer)
     rows = folder / "rows.safetensors"
