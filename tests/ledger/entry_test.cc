@@ -5,6 +5,7 @@
 // After gtest:
 #include <rapidcheck/gtest.h>
 
+#include "codec/hex.h"
 #include "ledger/ledger_fixture.h"
 #include "ledger/tree_edge.h"
 #include "merkle/compact_range.h"
@@ -19,10 +20,13 @@ using testing::why;
 TEST(Entry, LeafOfTheFormatPage) {
   Entry entry = receipt_entry(0);
   entry.subject = "rcpt-1";
-  EXPECT_EQ(print_entry(entry).value(),
-            R"({"body":{"receipt_digest":)"
-            R"("sha256:5feceb66ffc86f38d952786c6d696c79c2dbc239dd4e91b46729d73a27fb57e9"},)"
-            R"("kind":"receipt","subject":"rcpt-1","time_ms":1800000000000,"v":1})");
+  const std::string leaf = print_entry(entry).value();
+  EXPECT_EQ(leaf, R"({"body":{"receipt_digest":)"
+                  R"("sha256:5feceb66ffc86f38d952786c6d696c79c2dbc239dd4e91b46729d73a27fb57e9"},)"
+                  R"("kind":"receipt","subject":"rcpt-1","time_ms":1800000000000,"v":1})");
+  EXPECT_EQ(leaf.size(), 167U);
+  EXPECT_EQ(hex_encode(leaf_hash(leaf)),
+            "14ce9de0aca4d49ca2aa543b71bd7c8ea51fcba258ea89addc97d90c57693bbc");
 }
 
 TEST(Entry, KindsHaveOneNameEach) {
