@@ -16,7 +16,7 @@ TEST(SecretBytes, CopiesMovesAndIsZeroedAtFirst) {
   EXPECT_EQ(moved.view(), "hush");
   zero = std::move(moved);
   EXPECT_EQ(zero.view(), "hush");
-  EXPECT_EQ(moved.size(), 0U);  // NOLINT(bugprone-use-after-move): that is the promise
+  EXPECT_EQ(moved.size(), 0U);  // NOLINT: a moved-from buffer is empty
   EXPECT_EQ(SecretBytes().size(), 0U);
 }
 
