@@ -106,11 +106,8 @@ struct SchedulingWarp {
         drawn = static_cast<int>(atomicAdd(&args.plan.header->ticket, 1U) + gridDim.x);
       }
       mbarrier_wait(smem_address(&shared.item_empty[ring.at]), ring.parity ^ 1U);
-      if (lane == 0) {
-        shared.items[ring.at] = item;
-        mbarrier_arrive(smem_address(&shared.item_full[ring.at]));
-      }
-      __syncwarp();
+      if (lane == 0) shared.items[ring.at] = item;
+      warp_arrive(shared.item_full[ring.at]);
       if (item.kv_head < 0) break;
       load_query<kDim>(args, item, shared.query[ring.at], 0);
       mbarrier_arrive(smem_address(&shared.query_full[ring.at]));
@@ -272,11 +269,8 @@ struct KeyWarp {
       const float* bias = biased ? args.beta + head * kMaxAnchorSlots + tile * kTileSlots : nullptr;
       mbarrier_wait(smem_address(&shared.k_empty[ring.at]), ring.parity ^ 1U);
       describe(shared.info[ring.at], slab, item, bias);
-      __syncwarp();
-      const std::uint32_t bar = smem_address(&shared.k_full[ring.at]);
-      if (lane == 0) mbarrier_arrive_expect(bar, Shared::kTileBytes);
-      __syncwarp();
-      walk.copy(slab, map, bar, shared.k[ring.at]);
+      warp_arrive_expect(shared.k_full[ring.at], Shared::kTileBytes);
+      walk.copy(slab, map, smem_address(&shared.k_full[ring.at]), shared.k[ring.at]);
       ring.advance();
     }
   }
@@ -287,8 +281,7 @@ struct KeyWarp {
       const PrefillItem& item = wait_item(shared, items);
       if (item.kv_head < 0) return;
       load_item(item);
-      __syncwarp();
-      if (lane == 0) mbarrier_arrive(smem_address(&shared.item_empty[items.at]));
+      warp_arrive(shared.item_empty[items.at]);
     }
   }
 };
@@ -315,7 +308,6 @@ struct ValueWarp {
       }
     }
     fence_async_shared();
-    __syncwarp();
   }
 
   __device__ __forceinline__ void load_item(const PrefillItem& item) {
@@ -325,17 +317,16 @@ struct ValueWarp {
       const TileSlab slab = walk.resolve();
       walk.fetch(tile + 1);
       const bool ragged = __any_sync(~0U, slab.exists && slab.rows < kSlabRows);
-      const std::uint32_t full = smem_address(&shared.v_full[ring.at]);
-      const std::uint32_t landed = smem_address(&shared.v_landed);
+      std::uint64_t& full = shared.v_full[ring.at];
+      std::uint64_t& arrives = ragged ? shared.v_landed : full;
       mbarrier_wait(smem_address(&shared.v_empty[ring.at]), ring.parity ^ 1U);
-      if (lane == 0) mbarrier_arrive_expect(ragged ? landed : full, Shared::kTileBytes);
-      __syncwarp();
-      walk.copy(slab, map, ragged ? landed : full, shared.v[ring.at]);
+      warp_arrive_expect(arrives, Shared::kTileBytes);
+      walk.copy(slab, map, smem_address(&arrives), shared.v[ring.at]);
       if (ragged) {
-        mbarrier_wait(landed, landed_parity);
+        mbarrier_wait(smem_address(&arrives), landed_parity);
         landed_parity ^= 1U;
         clear(slab, shared.v[ring.at]);
-        if (lane == 0) mbarrier_arrive(full);
+        warp_arrive(full);
       }
       ring.advance();
     }
@@ -347,8 +338,7 @@ struct ValueWarp {
       const PrefillItem& item = wait_item(shared, items);
       if (item.kv_head < 0) return;
       load_item(item);
-      __syncwarp();
-      if (lane == 0) mbarrier_arrive(smem_address(&shared.item_empty[items.at]));
+      warp_arrive(shared.item_empty[items.at]);
     }
   }
 };

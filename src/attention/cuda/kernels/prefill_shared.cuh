@@ -70,6 +70,31 @@ __device__ __forceinline__ std::size_t first_head_row(const PrefillArgs& args,
          static_cast<std::size_t>(item.kv_head * args.shape.group);
 }
 
+// How many lanes of a warp arrive at a barrier for it. One is enough after __syncwarp(), but
+// compute-sanitizer's racecheck follows barriers thread by thread: a build for it defines
+// FIELDPRINT_RACECHECK and has every lane arrive.
+#ifdef FIELDPRINT_RACECHECK
+inline constexpr int kArrivals = 32;
+#else
+inline constexpr int kArrivals = 1;
+#endif
+
+// The warp has done its part.
+__device__ __forceinline__ void warp_arrive(std::uint64_t& bar) {
+  __syncwarp();
+  if (kArrivals == 32 || elect_lane()) mbarrier_arrive(smem_address(&bar));
+}
+// The same, and `bytes` more are to come from the copy engine.
+__device__ __forceinline__ void warp_arrive_expect(std::uint64_t& bar, std::uint32_t bytes) {
+  __syncwarp();
+  if ((threadIdx.x & 31) == 0) {
+    mbarrier_arrive_expect(smem_address(&bar), bytes);
+  } else if (kArrivals == 32) {
+    mbarrier_arrive(smem_address(&bar));
+  }
+  __syncwarp();
+}
+
 enum TileFlags : std::uint32_t {
   kTileMasked = 1,  // some slot is absent, or later than some query of the item
   kTileBiased = 2,  // an anchor's, with beta
@@ -101,30 +126,30 @@ struct PrefillShared {
   TileInfo info[kTileBuffers];
   PrefillItem items[kItemBuffers];
   RowClassSums sums[kPrefillGroups][2];  // of the anchor, of the context
-  // Barriers. A computing warp arrives once.
-  std::uint64_t item_full[kItemBuffers];   // scheduling warp, one lane
+  // Barriers, by who arrives; a warp with kArrivals lanes unless noted.
+  std::uint64_t item_full[kItemBuffers];   // scheduling warp
   std::uint64_t item_empty[kItemBuffers];  // computing and loading warps
   std::uint64_t query_full[kItemBuffers];  // scheduling and query warp, all lanes
-  std::uint64_t k_full[kTileBuffers];      // copy engine
+  std::uint64_t k_full[kTileBuffers];      // K warp and copy engine
   std::uint64_t k_empty[kTileBuffers];     // computing warps
-  std::uint64_t v_full[kTileBuffers];      // copy engine, or the V warp after its corrections
+  std::uint64_t v_full[kTileBuffers];      // V warp and copy engine, or V warp after corrections
   std::uint64_t v_empty[kTileBuffers];     // computing warps
-  std::uint64_t v_landed;                  // copy engine: rows that need corrections
+  std::uint64_t v_landed;                  // V warp and copy engine: rows that need corrections
 
   __device__ __forceinline__ void initialise() {
-    constexpr int kComputeWarps = kPrefillComputeThreads / 32;
+    constexpr int kComputing = kPrefillComputeThreads / 32 * kArrivals;
     for (int i = 0; i < kItemBuffers; ++i) {
-      mbarrier_init(smem_address(&item_full[i]), 1);
-      mbarrier_init(smem_address(&item_empty[i]), kComputeWarps + 2);
+      mbarrier_init(smem_address(&item_full[i]), kArrivals);
+      mbarrier_init(smem_address(&item_empty[i]), kComputing + 2 * kArrivals);
       mbarrier_init(smem_address(&query_full[i]), 64);
     }
     for (int i = 0; i < kTileBuffers; ++i) {
-      mbarrier_init(smem_address(&k_full[i]), 1);
-      mbarrier_init(smem_address(&k_empty[i]), kComputeWarps);
-      mbarrier_init(smem_address(&v_full[i]), 1);
-      mbarrier_init(smem_address(&v_empty[i]), kComputeWarps);
+      mbarrier_init(smem_address(&k_full[i]), kArrivals);
+      mbarrier_init(smem_address(&k_empty[i]), kComputing);
+      mbarrier_init(smem_address(&v_full[i]), kArrivals);
+      mbarrier_init(smem_address(&v_empty[i]), kComputing);
     }
-    mbarrier_init(smem_address(&v_landed), 1);
+    mbarrier_init(smem_address(&v_landed), kArrivals);
     fence_mbarrier_init();
   }
 };
