@@ -1,4 +1,5 @@
-// Fingerprint of one token's final hidden state: 40 bytes that keep distances.
+// Fingerprint of the final hidden state that a token was sampled from: 40 bytes that keep
+// distances.
 // Format, grammar and test vectors: docs/formats/fingerprint.md.
 //
 //   y = P x            P: 32 x hidden, orthonormal rows, made from a seed

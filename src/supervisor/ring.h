@@ -38,7 +38,7 @@ struct TapSource {
 
 // One state as the producer has it. Spans are copied.
 struct TapState {
-  std::uint64_t position = 0;    // of the token whose forward gave the state
+  std::uint64_t position = 0;    // place in the response of the token sampled from this state
   std::int32_t token = 0;        // that token
   std::span<const float> final;  // [final_size]
   std::span<const float> layer;  // [layer_size], or empty

@@ -122,7 +122,7 @@ TEST(TapRingTest, CloseWakesAWaiterAfterTheLastRecord) {
 // A producer and a worker at full speed over a small ring, two policies mixed. Under optimistic
 // every position is either seen or counted; under strict every one is seen.
 TEST(TapRingTest, TwoThreadsNothingUnaccounted) {
-  constexpr std::uint64_t kStates = 20000;
+  constexpr std::uint64_t kStates = 3000;
   TapRing ring(5, kFinal, kLayer);
   TapSource sources[2] = {{.sequence = 0, .policy = OverflowPolicy::kStrict},
                           {.sequence = 1, .policy = OverflowPolicy::kOptimistic}};
