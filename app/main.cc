@@ -103,6 +103,8 @@ Result<int> dispatch(const CommandInput& input) {
       return cmd_ledger_export(input);
     case Command::kWitness:
       return cmd_witness(input);
+    case Command::kVerify:
+      return cmd_verify(input);
     case Command::kModels:
       return cmd_models(input);
     case Command::kVersion:

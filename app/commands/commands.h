@@ -40,6 +40,7 @@ Result<int> cmd_ledger_verify(const CommandInput& input);
 Result<int> cmd_ledger_fsck(const CommandInput& input);
 Result<int> cmd_ledger_export(const CommandInput& input);
 Result<int> cmd_witness(const CommandInput& input);
+Result<int> cmd_verify(const CommandInput& input);
 Result<int> cmd_models(const CommandInput& input);
 Result<int> cmd_version(const CommandInput& input);
 

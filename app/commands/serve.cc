@@ -12,6 +12,7 @@
 #include "app/support/build_info.h"
 #include "app/support/shutdown.h"
 #include "app/support/status_line.h"
+#include "app/support/trust_services.h"
 #include "core/log.h"
 #include "core/progress.h"
 #include "http/server.h"
@@ -50,7 +51,8 @@ Result<ServerOptions> server_options(const Settings& settings) {
   return options;
 }
 
-ServiceContext service_of(const Settings& settings, const EngineStack& stack) {
+ServiceContext service_of(const Settings& settings, const EngineStack& stack,
+                          const TrustServices& trust) {
   ServiceContext service;
   service.engine = stack.engine.get();
   service.text =
@@ -64,6 +66,13 @@ ServiceContext service_of(const Settings& settings, const EngineStack& stack) {
   service.created = std::chrono::duration_cast<std::chrono::seconds>(
                         std::chrono::system_clock::now().time_since_epoch())
                         .count();
+  service.front = stack.anchor;
+  service.anchors = trust.anchors.get();
+  service.receipts = trust.receipts.get();
+  service.overrides = trust.overrides.get();
+  if (stack.trust && stack.trust->ledger) service.log = &stack.trust->ledger->reader();
+  service.tenant = settings.text("tenant");
+  service.template_digest = template_digest(stack.model);
   if (const AnchorArtifact* anchor = stack.anchor.artifact.get()) {
     service.anchor = AnchorInfo{anchor->digest, anchor->name, anchor_mode_name(stack.anchor.mode),
                                 anchor->recipe.wrap, anchor->length()};
@@ -131,13 +140,16 @@ Result<int> cmd_serve(const CommandInput& input) {
   FP_ASSIGN(const ServerOptions options, server_options(settings));
   // Declared before the server: the server's threads end before the engine does.
   Result<EngineStack> stack = fail(ErrorKind::kInternal, "internal", "not loaded");
+  TrustServices trust;  // uses the stack, is used by the server
   FP_ASSIGN(const std::unique_ptr<Server> server, Server::start(options));
   stack = load(settings, *server);
   if (!stack) return tl::unexpected(stack.error());
   export_anchor_metrics(server->metrics(), *stack);
-  server->set_ready(service_of(settings, *stack));
+  FP_ASSIGN(trust, start_trust_services(settings, *stack));
+  server->set_ready(service_of(settings, *stack, trust));
   signals.begin_service();
   std::fputs(banner(settings, *stack, addresses_of(options, *server)).c_str(), stderr);
+  std::fputs(fmt::format("receipts    {}\n", trust.receipts_line).c_str(), stderr);
   if (stack->anchor.artifact && !stack->promoted)
     log_warn("anchor: UNSIGNED (development)", {{"digest", stack->anchor.artifact->digest}});
   notify_service_manager("READY=1");

@@ -38,6 +38,7 @@ enum class Command : std::uint8_t {
   kLedgerFsck,
   kLedgerExport,
   kWitness,
+  kVerify,
   kModels,
   kVersion,
   kHelp,

@@ -17,6 +17,7 @@ constexpr CommandSet kBench = bit(Command::kBench);
 constexpr CommandSet kCompile = bit(Command::kAnchorCompile);
 constexpr CommandSet kKeygen = bit(Command::kKeygen);
 constexpr CommandSet kModelUsers = kEngineUsers | kTokenize;
+constexpr CommandSet kVerify = bit(Command::kVerify);
 constexpr CommandSet kPromote = bit(Command::kAnchorPromote);
 constexpr CommandSet kRevoke = bit(Command::kAnchorRevoke);
 constexpr CommandSet kOverride = bit(Command::kAnchorOverride);
@@ -32,10 +33,10 @@ constexpr CommandSet kLedgerReaders = bit(Command::kLedgerShow) | bit(Command::k
 constexpr CommandSet kLedgerInit = bit(Command::kLedgerInit);
 constexpr CommandSet kLedgerShow = bit(Command::kLedgerShow);
 constexpr CommandSet kWitness = bit(Command::kWitness);
-constexpr CommandSet kJson = kLedgerReaders | kComplete | kKeygen | kTokenize | kCompile |
+constexpr CommandSet kJson = kVerify | kLedgerReaders | kComplete | kKeygen | kTokenize | kCompile |
                              kReaders | bit(Command::kAnchorShow) | bit(Command::kAnchorList) |
                              bit(Command::kModels) | bit(Command::kVersion);
-constexpr CommandSet kConfigured = kModelUsers | kTrustUsers | kLedgerReaders | kWitness |
+constexpr CommandSet kConfigured = kVerify | kModelUsers | kTrustUsers | kLedgerReaders | kWitness |
                                    bit(Command::kAnchorShow) | bit(Command::kAnchorList) |
                                    bit(Command::kModels);
 constexpr OptionSources kAll = OptionSources::kAll;
@@ -55,11 +56,11 @@ constexpr double kDay = 86400;
 constexpr OptionSpec kOptions[] = {
     // name, short, TOML key, type, default, value, help, commands, sources, min, max
     {"model", 'm', "model.path", kString, "", "FILE",
-     "GGUF file; without it the default model is looked for in the models folders", kModelUsers,
-     kAll, 0, 0},
+     "GGUF file; without it the default model is looked for in the models folders",
+     kModelUsers | kVerify, kAll, 0, 0},
     {"models-dir", 0, "model.dirs", kTextList, "", "DIR",
      "folder with GGUF files (repeatable); without it ./models, then the cache folders",
-     kModelUsers | bit(Command::kModels), kAll, 0, 0},
+     kModelUsers | kVerify | bit(Command::kModels), kAll, 0, 0},
     {"model-alias", 0, "model.alias", kTextList, "", "NAME",
      "name under which the API serves the model (repeatable, the first is the default); "
      "without it the file's name",
@@ -67,11 +68,12 @@ constexpr OptionSpec kOptions[] = {
     {"chat-template", 0, "model.chat_template", kString, "", "NAME",
      "built-in chat template, such as chatml, llama3, mistral-v7, gemma; without it the model's "
      "own",
-     kEngineUsers, kAll, 0, 0},
+     kEngineUsers | kVerify, kAll, 0, 0},
     {"verify-model", 0, "model.verify", kBool, "false", "",
-     "hash the model file again instead of trusting the cached digest", kEngineUsers, kAll, 0, 0},
+     "hash the model file again instead of trusting the cached digest", kEngineUsers | kVerify,
+     kAll, 0, 0},
     {"threads", 't', "engine.threads", kInt, "0", "N",
-     "worker threads; 0: all cores this process may use", kThreaded, kAll, 0, 1024},
+     "worker threads; 0: all cores this process may use", kThreaded | kVerify, kAll, 0, 1024},
     {"context-length", 'c', "engine.context_length", kInt, "0", "TOKENS",
      "tokens of one conversation, anchor included; 0: what the model was trained for", kServing,
      kAll, 0, kTokens},
@@ -93,7 +95,7 @@ constexpr OptionSpec kOptions[] = {
     {"prefix-cache", 0, "engine.prefix_cache", kBool, "true", "",
      "reuse KV pages of equal prompt beginnings", kServing, kAll, 0, 0},
     {"anchor", 0, "anchor.path", kString, "", "NAME|DIR",
-     "anchor to serve: a name in the trust folder, or a folder", kServing, kAll, 0, 0},
+     "anchor to serve: a name in the trust folder, or a folder", kServing | kVerify, kAll, 0, 0},
     {"anchor-text", 0, "anchor.text", kString, "", "FILE",
      "identity text: compiled on first use, then taken from the state folder", kServing, kAll, 0,
      0},
@@ -115,6 +117,11 @@ constexpr OptionSpec kOptions[] = {
     {"max-checkpoint-age", 0, "anchor.max_checkpoint_age", kInt, "0", "SECONDS",
      "oldest ledger checkpoint to believe; 0: what the trust root says",
      kServing | kSigners | kReaders, kAll, 0, 31622400},
+    {"revocation-policy", 0, "anchor.revocation_policy", kChoice, "end", "end|reanchor",
+     "conversations whose anchor is revoked: end them, or go on behind --fallback-anchor or none",
+     kServe, kAll, 0, 0},
+    {"fallback-anchor", 0, "anchor.fallback", kString, "", "NAME|DIR",
+     "promoted anchor that takes over when the one in front is revoked", kServe, kAll, 0, 0},
     {"system", 0, "chat.system", kString, "", "TEXT", "system message before the conversation",
      kWriters, kAll, 0, 0},
     {"temperature", 0, "sampling.temperature", kFloat, "0.7", "T", "0: always the likeliest token",
@@ -159,6 +166,9 @@ constexpr OptionSpec kOptions[] = {
      "longest generation; then it is cancelled", kServe, kAll, 0.1, kDay},
     {"drain-timeout", 0, "server.drain_timeout", kFloat, "30", "SECONDS",
      "on SIGTERM: how long running answers may go on", kServe, kAll, 0, kDay},
+    {"receipts", 0, "server.receipts", kChoice, "auto", "auto|on|off",
+     "sign a receipt for every answer; auto: when the trust folder has the log's keys", kServe,
+     kAll, 0, 0},
     {"raw", 0, "", kBool, "false", "",
      "continue the text as it is, without the model's chat template", kComplete, kFlagOnly, 0, 0},
     {"count", 0, "", kBool, "false", "", "print only the number of tokens", kTokenize, kFlagOnly, 0,
@@ -248,10 +258,21 @@ constexpr OptionSpec kOptions[] = {
      kWitness, kFlagOnly, 0, 0},
     {"listen", 0, "", kString, "127.0.0.1:8090", "ADDRESS:PORT",
      "where the witness answers; port 0: any free one", kWitness, kFlagOnly, 0, 0},
+    {"trust-root", 0, "", kString, "", "FILE",
+     "trust root (root.json) to believe; without it the trust folder's", kVerify, kFlagOnly, 0, 0},
+    {"trust-policy", 0, "", kString, "", "FILE",
+     "log and witnesses to believe (C2SP tlog-policy) instead of a trust root", kVerify, kFlagOnly,
+     0, 0},
+    {"request", 0, "", kString, "", "FILE", "request body the receipt should be for", kVerify,
+     kFlagOnly, 0, 0},
+    {"response", 0, "", kString, "", "FILE",
+     "response body, JSON or stream, the receipt should be for", kVerify, kFlagOnly, 0, 0},
+    {"reexecute", 0, "", kBool, "false", "",
+     "run the request again and compare the tokens (invariant profile)", kVerify, kFlagOnly, 0, 0},
     {"json", 0, "", kBool, "false", "", "print JSON", kJson, kFlagOnly, 0, 0},
     {"trust-dir", 0, "paths.trust", kString, "", "DIR",
      "trust folder: root, keys, ledger, anchors; without it <state-dir>/trust",
-     kServing | kCompile | kTrustUsers | kLedgerReaders, kAll, 0, 0},
+     kServing | kVerify | kCompile | kTrustUsers | kLedgerReaders, kAll, 0, 0},
     {"state-dir", 0, "paths.state", kString, "", "DIR", "where compiled anchors live", kConfigured,
      kAll, 0, 0},
     {"cache-dir", 0, "paths.cache", kString, "", "DIR", "where models and cached digests live",
@@ -363,6 +384,12 @@ constexpr CommandSpec kCommands[] = {
      "fieldprint witness --witness-key witness.key --log-policy logs.policy\n"
      "fieldprint witness state/ --witness-key witness.key --log-policy logs.policy "
      "--listen 127.0.0.1:9000"},
+    {Command::kVerify, "verify", "check a receipt offline, from public keys alone", "RECEIPT", 1,
+     "fieldprint verify receipt.json\n"
+     "curl -s localhost:8080/v1/fieldprint/receipts/fpr-... | fieldprint verify -\n"
+     "fieldprint verify receipt.json --trust-root root.json --request request.json --json\n"
+     "fieldprint verify receipt.json --request request.json --reexecute -m model.gguf --anchor "
+     "keeper"},
     {Command::kModels, "models", "list the models in the models folders", "", 0,
      "fieldprint models\n"
      "fieldprint models --models-dir /srv/models --json"},

@@ -94,7 +94,8 @@ void ReceiptDraft::describe_anchor(const ServiceContext& service, const UsageRep
   while (anchor.digests.size() > kReceiptMaxAnchors) anchor.digests.erase(anchor.digests.begin());
   const std::string& last = usage.anchors.empty() ? std::string() : usage.anchors.back();
   const std::optional<AnchorStanding> standing = standing_of(service, last);
-  if (service.anchors != nullptr) {
+  const bool promoted = standing && standing->authority;
+  if (!promoted && service.anchors != nullptr) {
     anchor.policy_epoch = static_cast<std::int64_t>(service.anchors->report().policy_epoch);
   }
   if (!standing) return;
@@ -102,8 +103,8 @@ void ReceiptDraft::describe_anchor(const ServiceContext& service, const UsageRep
   anchor.gamma = receipt_number(standing->binding.gamma);
   anchor.psi = receipt_number(standing->binding.psi);
   anchor.beta = receipt_number(standing->binding.beta_policy);
-  anchor.insecure = standing->authority ? 0 : 1;
-  if (!standing->authority) return;
+  anchor.insecure = promoted ? 0 : 1;
+  if (!promoted) return;
   anchor.promotion = standing->authority->promotion_digest;
   anchor.policy_epoch = static_cast<std::int64_t>(standing->authority->policy_epoch);
 }

@@ -288,7 +288,8 @@ TEST_F(Trust, WithoutABookThereAreNone) {
 }
 
 std::string with_override(const std::string& value) {
-  return R"({"messages":[{"role":"user","content":"u"}],"fieldprint":{"session":"s-1","override":)" +
+  return R"({"messages":[{"role":"user","content":"u"}],)"
+         R"("fieldprint":{"session":"s-1","override":)" +
          value + "}}";
 }
 
