@@ -47,7 +47,7 @@ __device__ __forceinline__ void load_query(const PrefillArgs& args, const Prefil
   const int left = item.of.queries * args.shape.group - item.first_row;
   int r = half * (kItemRows / 2) + lane / kRowParts;
   RowCursor<kDim, kStep> cursor(args, item.first_row + r);
-#pragma unroll 4
+#pragma unroll 2  // more code would only be fetched more slowly at the start
   for (int i = 0; i < kItemRows / 2 / kStep; ++i, r += kStep, cursor.advance()) {
     const bool exists = r < left;
     copy_async_16(column + r * 128 + (((part & 7) ^ (r & 7)) << 4), exists ? q + cursor.offset : q,
