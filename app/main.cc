@@ -122,9 +122,8 @@ Result<int> help_on(const std::vector<std::string>& words) {
     print_out(help_overview());
     return 0;
   }
-  if (name == "anchor" || name == "ledger") {
-    for (const CommandSpec& spec : command_table())
-      if (std::string_view(spec.name).starts_with(name + " ")) print_out(help_command(spec.id));
+  if (const std::string group = help_group(name); !group.empty()) {
+    print_out(group);
     return 0;
   }
   FP_ASSIGN(const CommandLine line, parse_command_line(words));  // names a wrong command

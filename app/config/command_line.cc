@@ -74,6 +74,17 @@ tl::unexpected<Error> unknown_command(const std::string& name) {
       name);
 }
 
+// "init, compile, ..." for the commands "anchor init", "anchor compile", ...; empty for no group.
+std::string members_of(const std::string& group) {
+  std::string members;
+  for (const CommandSpec& spec : command_table()) {
+    const std::string_view name = spec.name;
+    if (!name.starts_with(group + " ")) continue;
+    members += (members.empty() ? "" : ", ") + std::string(name.substr(group.size() + 1));
+  }
+  return members;
+}
+
 // The longest command name at the front of args ("anchor compile" before "anchor").
 Result<const CommandSpec*> take_command(std::span<const std::string>& args) {
   if (args.size() >= 2) {
@@ -86,19 +97,12 @@ Result<const CommandSpec*> take_command(std::span<const std::string>& args) {
     args = args.subspan(1);
     return spec;
   }
-  const bool group = args[0] == "anchor" || args[0] == "ledger";
-  if (group && args.size() >= 2 && !args[1].starts_with("-"))
+  const std::string members = members_of(args[0]);
+  if (members.empty()) return unknown_command(args[0]);
+  if (args.size() >= 2 && !args[1].starts_with("-"))
     return unknown_command(args[0] + " " + args[1]);
-  if (args[0] == "ledger")
-    return fail(ErrorKind::kInvalid, "unknown_command",
-                "'ledger' needs one of init, show, prove, verify, fsck, export", "ledger");
-  if (args[0] == "anchor")
-    return fail(
-        ErrorKind::kInvalid, "unknown_command",
-        "'anchor' needs one of init, compile, sign, promote, revoke, override, status, inspect, "
-        "diff, rotate, show, list",
-        "anchor");
-  return unknown_command(args[0]);
+  return fail(ErrorKind::kInvalid, "unknown_command",
+              fmt::format("'{}' needs one of {}", args[0], members), args[0]);
 }
 
 Status collect(const CLI::App& app, std::deque<Bound>& bounds, CommandLine& line) {
@@ -158,6 +162,11 @@ Result<CommandLine> parse_command_line(std::span<const std::string> args) {
     return fail(ErrorKind::kTooLarge, "too_many_arguments",
                 fmt::format("at most {} arguments are read", kMaxArguments));
   if (args.empty() || args[0] == "-h" || args[0] == "--help") return line;
+  const bool asks_help = args.size() == 2 && (args[1] == "-h" || args[1] == "--help");
+  if (asks_help && find_command(args[0]) == nullptr && !members_of(args[0]).empty()) {
+    line.positionals = {args[0]};  // as "help anchor"
+    return line;
+  }
   if (args[0] == "-v" || args[0] == "--version") {
     line.command = Command::kVersion;
     args = args.subspan(1);

@@ -25,6 +25,8 @@ Result<CommandLine> parse_command_line(std::span<const std::string> args);
 // Help: the list of commands, or one command with its options, sources, defaults and examples.
 std::string help_overview();
 std::string help_command(Command command);
+// The commands whose name starts with "<group> "; empty if there are none.
+std::string help_group(std::string_view group);
 // The generated part of docs/cli.md, between its markers.
 std::string help_markdown();
 

@@ -68,6 +68,20 @@ std::string help_overview() {
   return out;
 }
 
+std::string help_group(std::string_view group) {
+  std::string rows;
+  for (const CommandSpec& spec : command_table()) {
+    const std::string_view name = spec.name;
+    if (name.starts_with(group) && name.substr(group.size()).starts_with(' '))
+      rows += fmt::format("  {:16}{}\n", name, spec.summary);
+  }
+  if (rows.empty()) return {};
+  return fmt::format(
+      "usage: fieldprint {0} COMMAND [FLAGS]\n\ncommands:\n{1}\n"
+      "'fieldprint help {0} COMMAND' shows the flags of one.\n",
+      group, rows);
+}
+
 std::string help_command(Command command) {
   const CommandSpec& spec = command_spec(command);
   const std::vector<const OptionSpec*> options = options_of(command);

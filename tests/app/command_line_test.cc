@@ -49,7 +49,9 @@ struct BadLine {
 TEST(CommandLine, RefusalsAreNamed) {
   const BadLine cases[] = {
       {{"sevre"}, "unknown_command", "did you mean 'serve'?"},
-      {{"anchor"}, "unknown_command", "diff, rotate, show, list"},
+      {{"anchor"}, "unknown_command", "'anchor' needs one of compile, show, list"},
+      {{"ledger", "--json"}, "unknown_command", "'ledger' needs one of"},
+      {{"--helpp"}, "unknown_command", "--helpp"},
       {{"anchor", "shw"}, "unknown_command", "did you mean 'anchor show'?"},
       {{"serve", "--prot", "1"}, "unknown_flag", "did you mean --port?"},
       {{"serve", "--qqqqqqqqqqqq"}, "unknown_flag", "fieldprint help serve"},
@@ -88,6 +90,20 @@ TEST(Help, TextIsGolden) {
   expect_golden("tests/app/golden/help.txt", help_overview());
   expect_golden("tests/app/golden/help_serve.txt", help_command(Command::kServe));
   expect_golden("tests/app/golden/help_bench.txt", help_command(Command::kBench));
+}
+
+TEST(Help, AGroupListsItsCommands) {
+  const Result<CommandLine> line = parse_command_line(Args{"anchor", "--help"});
+  ASSERT_TRUE(line.has_value()) << line.error().message;
+  EXPECT_EQ(line->command, Command::kHelp);
+  ASSERT_EQ(line->positionals, Args{"anchor"});
+  const std::string help = help_group("anchor");
+  for (const char* name : {"  anchor init ", "  anchor revoke ", "help anchor COMMAND"})
+    EXPECT_NE(help.find(name), std::string::npos) << help;
+  EXPECT_EQ(help.find("  ledger show"), std::string::npos);
+  EXPECT_EQ(help_group("serve"), "");
+  EXPECT_EQ(help_group("anch"), "");
+  EXPECT_EQ(help_group(""), "");
 }
 
 TEST(Help, EveryCommandShowsItsFlagsAndExamples) {
