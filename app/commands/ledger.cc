@@ -158,13 +158,31 @@ Result<int> cmd_ledger_show(const CommandInput& input) {
   return 0;
 }
 
+namespace {
+
+// The newest checkpoint that covers the entry and that a witness policy accepts, if there is one.
+Result<SignedCheckpoint> head_for_proof(LedgerReader& reader, std::uint64_t index) {
+  constexpr std::size_t kMaxBytes = std::size_t{1} << 20;
+  const Result<std::string> text =
+      read_text_file(reader.dir() + "/checkpoint.witnessed", kMaxBytes);
+  if (text) {
+    const LedgerTrust& trust = reader.trust();
+    FP_ASSIGN(SignedCheckpoint witnessed,
+              open_checkpoint(*text, trust.origin, trust.log_keys, trust.cosigners));
+    if (index < witnessed.size) return witnessed;
+  }
+  return reader.checkpoint();
+}
+
+}  // namespace
+
 Result<int> cmd_ledger_prove(const CommandInput& input) {
   if (input.positionals.empty())
     return fail(ErrorKind::kInvalid, "missing_argument", "'ledger prove' needs an entry's index");
   FP_ASSIGN(const std::uint64_t index, parse_index(input.positionals[0]));
   FP_ASSIGN(const LedgerFolder folder, find_ledger(input.settings, positional(input, 1)));
   const std::unique_ptr<LedgerReader> reader = make_reader(folder);
-  FP_ASSIGN(const SignedCheckpoint head, reader->checkpoint());
+  FP_ASSIGN(const SignedCheckpoint head, head_for_proof(*reader, index));
   FP_ASSIGN(const InclusionProof proof, reader->prove(index, head));
   FP_ASSIGN(const std::string leaf, reader->leaf(index, head.size));
   TlogProof text;

@@ -35,6 +35,11 @@ tl::unexpected<Error> keys_mismatch(const std::string& dir, const LedgerIdentity
       dir + ": was made with the log key " + found.log_key + ", which is not the one given");
 }
 
+Status write_policy(Env& env, const std::string& dir, const LedgerKeys& keys) {
+  return write_file_durably(env, dir + "/" + kPolicyFileName,
+                            print_operator_policy(keys.log.verifier(), keys.cosigner.verifier()));
+}
+
 Result<NewLeaf> genesis_leaf(const LedgerKeys& keys, std::int64_t now_ms) {
   const LedgerIdentity identity = identity_of(keys);
   Entry genesis;
@@ -67,8 +72,7 @@ Status Ledger::create(const std::string& dir, const LedgerKeys& keys,
   // A crash may have left a ledger without a checkpoint: it is finished, not replaced.
   FP_ASSIGN(const LedgerIdentity identity, db.identity());
   if (identity != identity_of(keys)) return keys_mismatch(dir, identity);
-  FP_TRY(write_file_durably(env, dir + "/" + kPolicyFileName,
-                            print_operator_policy(keys.log.verifier(), keys.cosigner.verifier())));
+  FP_TRY(write_policy(env, dir, keys));
   Integrator integrator(env, dir, keys, std::move(db));
   FP_TRY(integrator.round());
   return {};
@@ -122,6 +126,7 @@ Status LedgerImpl::check_published(LedgerDb& db) {
   FP_ASSIGN(const bool exists, env_.exists(dir_ + "/checkpoint"));
   if (!exists) {
     // Never signed, or the file was removed: signing the committed head again is safe.
+    FP_TRY(write_policy(env_, dir_, keys_));
     FP_TRY(integrator_->round());
     FP_ASSIGN(newest_, integrator_->refresh());
   } else {

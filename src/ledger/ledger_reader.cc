@@ -70,16 +70,20 @@ Result<SignedCheckpoint> LedgerReader::checkpoint() {
   if (!bytes && bytes.error().code == "file_missing")
     return fail(ErrorKind::kNotFound, "ledger_missing", dir_ + ": no checkpoint, so no ledger");
   if (!bytes) return tl::unexpected(bytes.error());
+  const std::string_view text(reinterpret_cast<const char*>(bytes->data()), bytes->size());
+  {
+    const std::lock_guard lock(mutex_);
+    if (text == seen_.text) return seen_;  // verified before
+  }
   FP_ASSIGN(SignedCheckpoint read,
-            open_checkpoint({reinterpret_cast<const char*>(bytes->data()), bytes->size()},
-                            trust_.origin, trust_.log_keys, trust_.cosigners));
+            open_checkpoint(text, trust_.origin, trust_.log_keys, trust_.cosigners));
   const std::lock_guard lock(mutex_);
-  if (read.size < seen_size_)
+  if (read.size < seen_.size)
     return fail(ErrorKind::kCorrupt, "ledger_rolled_back",
-                dir_ + ": the checkpoint went back from " + std::to_string(seen_size_) +
+                dir_ + ": the checkpoint went back from " + std::to_string(seen_.size) +
                     " entries to " + std::to_string(read.size) +
                     "; somebody restored an old copy, do not trust this log");
-  seen_size_ = read.size;
+  seen_ = read;
   return read;
 }
 

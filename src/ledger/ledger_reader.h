@@ -78,7 +78,7 @@ class LedgerReader {
   FileTileSource source_;
   std::mutex mutex_;  // guards what follows
   std::unique_ptr<TileNodeReader> nodes_;
-  std::uint64_t seen_size_ = 0;
+  SignedCheckpoint seen_;  // the newest one that was verified
 };
 
 }  // namespace fieldprint
