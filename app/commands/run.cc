@@ -2,12 +2,14 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <memory>
 
 #include "app/commands/commands.h"
 #include "app/support/banner.h"
 #include "app/support/chat.h"
 #include "app/support/line_reader.h"
 #include "core/progress.h"
+#include "engine/anchor_service.h"
 
 namespace fieldprint::app {
 namespace {
@@ -69,6 +71,12 @@ Result<int> cmd_run(const CommandInput& input) {
                             stack.model.path));
   std::fputs(banner(input.settings, stack, {}).c_str(), stderr);
   if (terminal) std::fputs("\nWrite a message, or /help for the commands.\n", stderr);
+  // A revocation that arrives while we talk ends the anchor here too: the next turn says so.
+  std::unique_ptr<AnchorService> watch;
+  if (stack.promoted) {
+    watch = make_anchor_service(*stack.engine, *stack.trust->registry, stack.trust->ledger.get(),
+                                *stack.promoted, stack.anchor, {});
+  }
   Chat chat(stack, input.settings, look);
   return talk(chat, look);
 }
