@@ -95,7 +95,7 @@ bench-cpu: ## CPU speed side by side with llama-bench built from the same ggml
 bench-gpu: ## Kernel and engine speed on an NVIDIA GPU (needs nvcc)
 	@command -v nvcc >/dev/null || { echo 'bench-gpu: no nvcc on this machine' >&2; exit 1; }
 	@tools/setup.sh run
-	$(call build,cuda,all)
+	$(call build,cuda,attention_cuda_decode_bench attention_cuda_prefill_bench attention_cuda_kv_bench)
 	@bench/cuda/run.sh
 
 .PHONY: bench-supervisor
