@@ -96,7 +96,8 @@ std::string print_segments(std::span<const Segment> segments);
 Result<std::vector<Segment>> parse_segments(std::span<const std::uint8_t> bytes);
 
 // Checks that `segments` are the chain of `binding` from its beginning: genesis, links, indices,
-// places, generations. Errors: fingerprint_chain_broken (message with the segment).
+// places, generations. The beginning of a chain is a chain too; its end is named by whoever signs
+// the last digest. Errors: fingerprint_chain_broken (message with the segment).
 Status check_chain(const ChainBinding& binding, std::span<const Segment> segments);
 
 }  // namespace fieldprint

@@ -10,7 +10,8 @@
 //   outlier share  B = share of t with d_t > outlier
 // Both limits are the largest value met among n honest calibration runs, times a margin >= 1. If
 // the honest run under test is exchangeable with those, each statistic exceeds its limit with
-// probability <= 1/(n+1), and the run is refused with probability <= 2/(n+1).
+// probability <= 1/(n+1), and the run is refused with probability <= 2/(n+1). (For cap and outlier
+// fixed beforehand; they come from the same runs, so take the bound as approximate.)
 //
 // Thread rule: pure functions.
 #pragma once
@@ -74,6 +75,10 @@ struct FingerprintTolerance {
 Result<FingerprintTolerance> calibrate_fingerprints(std::span<const std::vector<double>> distances,
                                                     double margin);
 
+// What the verdict does not say: how much was covered. Gaps are in the report, dropped tokens must
+// be what the ledger's rollback entries state, and a chain cut short passes check_chain: compare
+// its last digest with the receipt's.
+//
 // Both check the chain first. Errors: fingerprint_chain_broken; fingerprint_recipe_mismatch (the
 // chain was made with another recipe); fingerprint_reexecution_short (a segment's tokens are not
 // all there); fingerprint_state_invalid.

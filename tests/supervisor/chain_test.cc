@@ -114,6 +114,32 @@ TEST(ChainTest, RollbackStartsAGenerationAndKeepsWhatWasDropped) {
   EXPECT_EQ(chain.head(), segments[3].digest);
 }
 
+// A prover can give any segment a fitting digest; places that do not follow are refused all the
+// same.
+TEST(ChainTest, PlacesAndGenerationsMustFollow) {
+  const auto honest = vector_chain();
+  const auto accepts = [&](auto change) {
+    std::vector<Segment> forged = honest;
+    change(forged[1]);
+    const std::string stored = print_segments(std::span(forged).last(1));
+    const std::string body = stored.substr(0, stored.size() - 32);
+    forged[1].digest = Sha256().update("fieldprint/fingerprint-segment/v1\n").update(body).finish();
+    return check_chain(vector_binding(), forged).has_value();
+  };
+  EXPECT_TRUE(accepts([](Segment&) {}));
+  EXPECT_TRUE(accepts([](Segment& s) { s.first_token = 36, s.gap_before = 4; }));
+  EXPECT_FALSE(accepts([](Segment& s) { s.first_token = 36; }));
+  EXPECT_FALSE(accepts([](Segment& s) { s.gap_before = 2; }));
+  EXPECT_FALSE(accepts([](Segment& s) { s.index = 2; }));
+  EXPECT_FALSE(accepts([](Segment& s) { s.first_token = 2, s.gap_before = 3; }));
+  const auto restart = [](std::uint64_t first) {
+    return [first](Segment& s) { s.generation = 1, s.gap_before = 0, s.first_token = first; };
+  };
+  EXPECT_TRUE(accepts(restart(20)));
+  EXPECT_TRUE(accepts(restart(32)));
+  EXPECT_FALSE(accepts(restart(33)));  // a rollback cannot jump forward
+}
+
 TEST(ChainTest, RefusesBindingsWithoutNames) {
   ChainBinding binding = vector_binding();
   binding.response_id.clear();

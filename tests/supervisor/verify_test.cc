@@ -134,6 +134,20 @@ TEST_F(VerifyTest, TolerantRefusesAnotherModelMoreNoiseAndAFewForeignTokens) {
   EXPECT_EQ(refuse(spliced, "8 tokens of 80").first_token, 20);
 }
 
+// Six tokens a little beyond what honest ones reach hardly move the mean; their share tells.
+TEST_F(VerifyTest, AFewSlightlyForeignTokensAreSeenByTheirShare) {
+  Response response(210, 0.03);
+  const Response noisier(210, 0.045);
+  for (std::size_t t = 0; t < kTokens; t += 14) {
+    std::copy_n(noisier.theirs.begin() + static_cast<std::ptrdiff_t>(t * kHidden), kHidden,
+                response.theirs.begin() + static_cast<std::ptrdiff_t>(t * kHidden));
+  }
+  const auto report = tolerant(response, chain_of(response));
+  EXPECT_EQ(report.verdict, FingerprintVerdict::kTooFar);
+  EXPECT_LT(report.capped_mean, tolerance_.mean_limit);
+  EXPECT_GT(report.outlier_share, tolerance_.outlier_share_limit);
+}
+
 TEST_F(VerifyTest, TolerantRefusesDegenerateEvidence) {
   // States that never change: nothing ties a record to its token.
   Response constant(300);
