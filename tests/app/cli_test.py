@@ -186,7 +186,8 @@ def anchors():
     content[-1] ^= 1
     rows.write_bytes(content)
     check_error("changed anchor is refused", run("complete", "-m", MODEL, "--anchor", folder,
-                                                 "--insecure-anchors", "x"), 2, "anchor_digest_mismatch")
+                                                 "--insecure-anchors", "x"), 2,
+                "anchor_digest_mismatch")
 
 
 def chat():

@@ -259,8 +259,8 @@ def other_keys():
 
 
 try:
-    for part in (from_nothing, one_person, attacks, replacement, revocation, several_people, override,
-                 other_keys):
+    for part in (from_nothing, one_person, attacks, replacement, revocation, several_people,
+                 override, other_keys):
         part()
 finally:
     shutil.rmtree(HOME)
