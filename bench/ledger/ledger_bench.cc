@@ -3,7 +3,7 @@
 //   ledger_bench FOLDER COMMIT [LEAVES] > results.jsonl     (defaults: 1,000,000 leaves)
 //
 // FOLDER is made, must be on the disk that is meant, and stays behind. One producer thread hands
-// in segment entries of about 250 bytes, `batch` at a time, without waiting; the time runs
+// in segment entries of 272 bytes, `batch` at a time, without waiting; the time runs
 // until the last one is durable (SQLite commit, synced) and until it is integrated (tiles
 // synced, head committed, checkpoint signed). Proofs are inclusion proofs for random leaves
 // under the newest checkpoint, each checked against its root before it is returned; one thread.
