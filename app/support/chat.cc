@@ -119,7 +119,8 @@ void Chat::show_evidence() const {
   const UsageReport& usage = last_->usage;
   std::string line = "anchor none";
   if (stack_.anchor.artifact)
-    line = fmt::format("anchor {} unsigned", short_digest(stack_.anchor.artifact->digest));
+    line = fmt::format("anchor {} {}", short_digest(stack_.anchor.artifact->digest),
+                       stack_.promoted ? "promoted" : "UNSIGNED");
   fmt::print("{}{}\n",
              dim(fmt::format("{} | {} tokens, {:.1f} tok/s{} | ", line, usage.completion_tokens,
                              rate(usage.completion_tokens, usage.decode_seconds),
