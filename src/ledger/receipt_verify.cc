@@ -15,6 +15,17 @@ namespace {
 // A checkpoint is signed after the receipt it covers; clocks of two machines may differ.
 constexpr std::int64_t kClockSkew = 300;
 
+// Who dated and countersigned the head. The log's own cosigner bears its name and is no witness:
+// it says when, not that nobody was shown another log.
+std::string cosigners(const VerifiedCheckpoint& checkpoint, const std::string& origin) {
+  std::string witnesses;
+  for (const VerifiedSignature& signature : checkpoint.cosignatures) {
+    const std::string& name = signature.key.name();
+    if (name != origin) witnesses += (witnesses.empty() ? "" : ", ") + name;
+  }
+  return witnesses.empty() ? "no independent witness" : "witnessed by " + witnesses;
+}
+
 ReceiptCheck holds(const char* name, std::string detail) {
   return {name, CheckOutcome::kHolds, "", std::move(detail)};
 }
@@ -91,11 +102,10 @@ std::vector<ReceiptCheck> check_inclusion(const ReceiptFile& file, const Receipt
                        checkpoint->checkpoint.origin + "'",
                    {}});
   }
-  std::vector<ReceiptCheck> checks = {holds(
-      "inclusion", "entry " + std::to_string(proof->index) + " of " +
-                       std::to_string(checkpoint->checkpoint.size) + " in '" + receipt.origin +
-                       "', " + std::to_string(checkpoint->cosignatures.size()) +
-                       " witness cosignatures")};
+  std::vector<ReceiptCheck> checks = {
+      holds("inclusion", "entry " + std::to_string(proof->index) + " of " +
+                             std::to_string(checkpoint->checkpoint.size) + " in '" +
+                             receipt.origin + "', " + cosigners(*checkpoint, receipt.origin))};
   const auto time = checkpoint->latest_time();
   if (!time) {
     checks.push_back(not_checked("time", "no witness of the policy dated the checkpoint"));
