@@ -165,8 +165,8 @@ Result<std::uint64_t> WatchedAnchors::write(const SignedStatement& statement) {
   entry.kind = EntryKind::kRevocation;
   entry.subject = statement.statement.subject_digest;
   entry.body = {{"envelope", statement.envelope}, {"statement_digest", statement.digest}};
-  // Integrated: from then on every server that reads this log finds it.
-  return ledger_->commit(entry, Durability::kIntegrated, options_.ledger_patience);
+  // Under a checkpoint that is believed: from then on every server of this log finds it.
+  return ledger_->commit(entry, ledger_->strongest(), options_.ledger_patience);
 }
 
 Result<RevocationReceipt> WatchedAnchors::revoke(std::string_view envelope) {

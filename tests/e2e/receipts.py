@@ -118,7 +118,8 @@ def receipts(server, work):
     check("the promotion is in the ledger", outcomes(again)["promotion"] == "holds", again)
     check("the tokens come out again", outcomes(again)["reexecution"] == "holds", again)
     (work / "other.json").write_text(json.dumps(ask("Who am I?")))
-    other = run("verify", f"{work}/receipt.json", "--request", f"{work}/other.json", "--json", code=2)
+    other = run("verify", f"{work}/receipt.json", "--request", f"{work}/other.json", "--json",
+                code=2)
     check("another request does not", outcomes(other)["request"] == "fails", other)
     check("a foreign root refuses it", "receipt_signature" in foreign(work), "")
 
@@ -140,8 +141,8 @@ def overrides(server, work):
     check("an override is served", status == 200 and block["override"], text)
     check("with no anchor mass at all", block["attention_mass"]["anchor"] == 0, block)
     check("and nothing from the cache", block["cached_tokens"] == 0, block)
-    check("the receipt names it",
-          json.loads(server.receipt(headers["Fieldprint-Receipt"]))["leaf"].find("override_digest") > 0)
+    leaf = json.loads(server.receipt(headers["Fieldprint-Receipt"]))["leaf"]
+    check("the receipt names it", "override_digest" in leaf, leaf)
     status, _, text = server.chat(request)
     check("once only", (status, code_of(text)) == (403, "override_replayed"), text)
     envelope["signatures"][0]["sig"] = "A" * 86 + "=="
@@ -150,9 +151,9 @@ def overrides(server, work):
 
 
 def revocation(server):
+    story = ask("Tell a long story.", stream=True, max_tokens=1900, ignore_eos=True)
     stream = urllib.request.urlopen(urllib.request.Request(
-        server.url("/v1/chat/completions"),
-        json.dumps(ask("Tell a long story.", stream=True, max_tokens=1900, ignore_eos=True)).encode(),
+        server.url("/v1/chat/completions"), json.dumps(story).encode(),
         {"Content-Type": "application/json"}), timeout=PATIENCE)
     while b'"content"' not in stream.readline():
         pass
@@ -179,7 +180,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         work = pathlib.Path(folder)
         os.environ["FIELDPRINT_STATE_DIR"] = str(work / "state")
-        (work / "ada.txt").write_text("You are Ada, the keeper of a lighthouse. You answer briefly.\n")
+        (work / "ada.txt").write_text("You are Ada, the keeper of a lighthouse. Be brief.\n")
         run("anchor", "init")
         run("anchor", "compile", "-m", MODEL, "--text", str(work / "ada.txt"),
             "--numeric-profile", "invariant")

@@ -234,14 +234,24 @@ Result<RevocationOutcome> FakeEngine::revoke(const RevokeAnchor& command) {
   const std::lock_guard lock(mutex_);
   revoked_.push_back(command.digest);
   RevocationOutcome outcome;
-  outcome.was_in_front = true;
+  outcome.was_in_front = command.digest == anchor_;
+  if (!outcome.was_in_front) return outcome;
+  last_revocation_ = command;
   outcome.ended = running_;
+  anchor_.clear();
+  if (command.replacement.artifact) anchor_ = command.replacement.artifact->digest;
+  outcome.replacement = anchor_;
   return outcome;
 }
 
 AnchorState FakeEngine::anchor_state() const {
   const std::lock_guard lock(mutex_);
-  return {revoked_.empty() ? anchor_ : "", !revoked_.empty(), revoked_};
+  return {anchor_, anchor_.empty() && !revoked_.empty(), revoked_};
+}
+
+RevokeAnchor FakeEngine::last_revocation() const {
+  const std::lock_guard lock(mutex_);
+  return last_revocation_;
 }
 
 std::vector<std::string> FakeEngine::revoked() const {

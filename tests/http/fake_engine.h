@@ -61,6 +61,7 @@ class FakeEngine final : public Engine {
   FakeEngine();
   GenerationRequest last_request() const;
   std::vector<std::string> revoked() const;
+  RevokeAnchor last_revocation() const;  // of what stood in front
   int submitted() const { return submitted_; }
   int cancelled() const { return cancelled_; }
   int running() const { return running_; }
@@ -76,6 +77,7 @@ class FakeEngine final : public Engine {
   GenerationRequest last_;
   std::vector<std::string> revoked_;
   std::string anchor_;
+  RevokeAnchor last_revocation_;
   std::uint64_t releases_ = 0;
   bool draining_ = false;
   bool cut_ = false;  // drain timed out: generations fail
