@@ -128,6 +128,8 @@ TEST(Bundle, NothingUnsignedIsRead) {
   EXPECT_EQ(with(R"("payloadType":"application/vnd.in-toto+json")", R"("payloadType":"x")"),
             "bundle_type");
   EXPECT_EQ(with(R"("signatures":[)", R"("signatures":[{},)"), "bundle_corrupt");
+  EXPECT_EQ(with(R"("keyid":null}])", R"("keyid":null},{"sig":"AAAA"}])"), "bundle_corrupt")
+      << "a second signature behind a good one";
   EXPECT_EQ(with(R"("sig":")", R"("sig":"!)"), "bundle_corrupt");
   EXPECT_EQ(code_of(verify_bundle(bundle_of("{}", key), keys)), "manifest_type_unknown");
   EXPECT_EQ(code_of(verify_bundle(bundle_of(payload, key, "text/plain"), keys)), "bundle_type");
