@@ -31,7 +31,8 @@ std::vector<double> mean_of(std::span<const float> states, std::size_t hidden) {
   for (std::size_t at = 0; at < states.size(); at += hidden) {
     for (std::size_t i = 0; i < hidden; ++i) mean[i] += double{states[at + i]};
   }
-  for (double& m : mean) m /= static_cast<double>(states.size() / hidden);
+  const std::size_t count = states.size() / hidden;
+  for (double& m : mean) m /= static_cast<double>(count);
   return mean;
 }
 

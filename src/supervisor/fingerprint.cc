@@ -224,8 +224,9 @@ Result<std::int64_t> choose_fingerprint_step(std::int32_t hidden, const Fingerpr
       squares += scaled * scaled;
     }
   }
-  const double count = static_cast<double>(states.size() / n * kFingerprintDims);
-  const double step = std::floor(std::sqrt(squares / count) / kRmsInSteps + 0.5);
+  const std::size_t coordinates = states.size() / n * kFingerprintDims;
+  const double mean_square = squares / static_cast<double>(coordinates);
+  const double step = std::floor(std::sqrt(mean_square) / kRmsInSteps + 0.5);
   if (!(step >= 1.0) || step > static_cast<double>(kFingerprintMaxStep)) {
     return invalid_recipe("the sample states are too small or too large for any step");
   }

@@ -49,6 +49,7 @@ class States {
     for (std::size_t at = 0; at < tokens.size(); at += chunk) {
       const Tokens part = Tokens(tokens).subspan(at, std::min(chunk, tokens.size() - at));
       std::vector<SequenceStep> steps;
+      steps.reserve(mates.size() + 1);
       for (auto& mate : mates) steps.push_back(mate->step(part.first(1), LogitsWanted::kNone));
       steps.push_back(subject.step(part, LogitsWanted::kAll));
       steps.back().tap = TapWanted::kFinal;
