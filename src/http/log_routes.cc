@@ -36,10 +36,10 @@ Result<std::string> checkpoint_of(const ServerState& state) {
   return std::move(head.text);
 }
 
-void respond(ServerState& state, httplib::Response& response, Result<std::string> bytes,
+void respond(ServerState& state, httplib::Response& response, const Result<std::string>& bytes,
              const char* content_type, const char* caching) {
   if (!bytes) {
-    Error error = std::move(bytes.error());
+    Error error = bytes.error();
     // A path that is no tile's is a file that does not exist.
     if (error.code == "tile_path_invalid") error.kind = ErrorKind::kNotFound;
     state.metrics.count_rejection(error.code);
@@ -48,7 +48,7 @@ void respond(ServerState& state, httplib::Response& response, Result<std::string
   }
   response.status = 200;
   response.set_header("Cache-Control", caching);
-  response.set_content(std::move(*bytes), content_type);
+  response.set_content(*bytes, content_type);
 }
 
 }  // namespace

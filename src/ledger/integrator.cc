@@ -121,10 +121,12 @@ void Integrator::remove_outgrown(std::uint64_t old_size, std::uint64_t new_size)
   }
   for (const TileId& id : all) {
     if (tile_width(id.level, id.index, old_size) == 0) continue;  // never had a partial tile
-    const std::string partials = dir_ + "/" + tile_path(id) + ".p";
+    std::string partials = dir_;
+    partials.append("/").append(tile_path(id)).append(".p");
     const Result<std::vector<std::string>> names = env_.list_dir(partials, kMaxPartials);
     if (!names) continue;
-    for (const std::string& name : *names) (void)env_.remove_file(partials + "/" + name);
+    for (const std::string& name : *names)
+      (void)env_.remove_file(std::string(partials).append("/").append(name));
     (void)env_.remove_dir(partials);
   }
 }

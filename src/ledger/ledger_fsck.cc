@@ -83,7 +83,7 @@ void find_strays(Env& env, const std::string& dir, const std::string& below, int
   const Result<std::vector<std::string>> names = env.list_dir(dir + below, kMaxNames);
   if (!names || depth > kMaxTileDepth) return;  // a file
   for (const std::string& name : *names) {
-    const std::string path = below + "/" + name;
+    const std::string path = std::string(below).append("/").append(name);
     if (name.find(".tmp") != std::string::npos)
       add_finding(report, {"stray_file", path.substr(1),
                            "left by a write that was cut off; it may be removed while no "

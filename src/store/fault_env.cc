@@ -28,7 +28,7 @@ class FaultFile : public WritableFile {
       : file_(std::move(file)), path_(std::move(path)), disk_(disk) {}
 
   Status append(std::span<const std::uint8_t> bytes) override {
-    const Status allowed = report(*disk_, "write", path_);
+    Status allowed = report(*disk_, "write", path_);
     if (allowed) return file_->append(bytes);
     FP_TRY(file_->append(bytes.first(bytes.size() / 2)));  // a write that fails may be torn
     return allowed;
