@@ -150,6 +150,8 @@ Result<int> cmd_serve(const CommandInput& input) {
   signals.begin_service();
   std::fputs(banner(settings, *stack, addresses_of(options, *server)).c_str(), stderr);
   std::fputs(fmt::format("receipts    {}\n", trust.receipts_line).c_str(), stderr);
+  if (stack->anchor.artifact && !trust.revocation_line.empty())
+    std::fputs(fmt::format("revocation  {}\n", trust.revocation_line).c_str(), stderr);
   if (stack->anchor.artifact && !stack->promoted)
     log_warn("anchor: UNSIGNED (development)", {{"digest", stack->anchor.artifact->digest}});
   notify_service_manager("READY=1");

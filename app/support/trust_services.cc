@@ -64,6 +64,11 @@ Result<TrustServices> start_trust_services(const Settings& settings, EngineStack
     services.overrides = std::make_unique<OverrideGate>(*services.judge, *services.override_log);
   }
   FP_ASSIGN(const AnchorServiceOptions options, anchor_options(settings, stack));
+  services.revocation_line =
+      options.policy == RevocationPolicy::kEnd ? "conversations end with their anchor"
+      : options.fallback_folder.empty()
+          ? "conversations go on behind no anchor, new ones are refused"
+          : fmt::format("conversations go on behind {}", options.fallback_folder);
   PromotedAnchor front;
   if (stack.promoted) front = *stack.promoted;
   front.place = {settings.text("tenant"), stack.model.digest};

@@ -21,6 +21,7 @@ struct TrustServices {
   std::unique_ptr<ReceiptBook> receipts;    // null: off
   std::unique_ptr<AnchorService> anchors;   // null: no trust folder
   std::string receipts_line;                // for the banner: on or off, and why
+  std::string revocation_line;              // what a revocation will do; empty: nothing watches
 };
 
 // Errors: receipts_unavailable (--receipts on without a ledger that may be written),

@@ -90,7 +90,11 @@ Result<std::optional<OverrideGrant>> admit_override(const ServerState& state,
   OverrideRequest request;
   request.envelope = base.override_envelope;
   request.use.place = {service.tenant, service.model_digest};
-  request.use.anchor_digest = service.front.artifact ? service.front.artifact->digest : "";
+  // What stands in front now; after a revocation the one that stood there first.
+  request.use.anchor_digest = service.engine->anchor_state().digest;
+  if (request.use.anchor_digest.empty() && service.front.artifact) {
+    request.use.anchor_digest = service.front.artifact->digest;
+  }
   request.use.session = base.session;
   request.use.request_digest = request_digest;
   request.use.now = unix_now();
