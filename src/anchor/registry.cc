@@ -121,7 +121,7 @@ Result<PromotedAnchor> AnchorRegistry::load(const std::string& folder, const Pla
 
 Status AnchorRegistry::recheck(const PromotedAnchor& anchor) {
   const std::lock_guard lock(mutex_);
-  if (const Status read = refresh_locked(); !read && is_verdict(read.error())) return read;
+  if (Status read = refresh_locked(); !read && is_verdict(read.error())) return read;
   FP_TRY(fresh_locked());
   FP_TRY(log_.state().check_anchor(anchor.authority.anchor_digest, anchor.place, options_.now()));
   return {};

@@ -24,17 +24,18 @@ Status check_names(const std::string& folder) {
   for (; names != fs::directory_iterator(); names.increment(error)) {
     if (error) break;
     const std::string name = names->path().filename().string();
-    if (names->symlink_status().type() == fs::file_type::symlink) {
+    const std::string path = names->path().string();
+    const fs::file_status kind = names->symlink_status(error);
+    if (error) break;
+    if (kind.type() == fs::file_type::symlink) {
       return fail(ErrorKind::kForbidden, "anchor_symlink",
-                  folder + "/" + name +
-                      " is a symbolic link; an anchor's files must be in its "
-                      "folder");
+                  path + " is a symbolic link; an anchor's files must be in its folder");
     }
     const bool known = name == kAnchorJsonName || name == kAnchorTextName ||
                        name == kAnchorRowsName || name == kBundleName;
     if (!known) {
       return fail(ErrorKind::kForbidden, "anchor_unexpected_file",
-                  folder + "/" + name + " is no part of an anchor; move it away");
+                  path + " is no part of an anchor; move it away");
     }
   }
   if (error) return fail(ErrorKind::kIo, "io_read", folder + ": " + error.message());
