@@ -149,6 +149,7 @@ Result<int> cmd_ledger_show(const CommandInput& input) {
     return 0;
   }
   std::vector<std::vector<std::string>> rows;
+  rows.reserve(entries.size());
   for (const ShownEntry& one : entries)
     rows.push_back({std::to_string(one.index), time_text_ms(one.entry.time_ms),
                     std::string(kind_name(one.entry.kind)), one.entry.subject});

@@ -47,6 +47,7 @@ int print_report(const CommandInput& input, const LedgerFolder& folder,
     return code;
   }
   std::vector<std::vector<std::string>> rows;
+  rows.reserve(report.findings.size());
   for (const LedgerFinding& finding : report.findings)
     rows.push_back({finding.code, finding.where, finding.message});
   if (!rows.empty()) print_rows({"DAMAGE", "WHERE", "WHAT"}, rows);

@@ -39,6 +39,7 @@ void print_rows(const std::vector<std::string>& heading,
     return;
   }
   std::vector<std::size_t> widths;
+  widths.reserve(heading.size());
   for (const std::string& cell : heading) widths.push_back(cell.size());
   for (const std::vector<std::string>& row : rows)
     for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
