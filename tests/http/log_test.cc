@@ -15,7 +15,6 @@ using fieldprint::testing::receipt_entry;
 using fieldprint::testing::ScratchFolder;
 using fieldprint::testing::test_keys;
 using fieldprint::testing::test_signer;
-using fieldprint::testing::test_trust;
 using fieldprint::testing::why;
 
 class LogRouteTest : public ServerTest {

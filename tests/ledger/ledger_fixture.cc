@@ -15,7 +15,7 @@ namespace {
 // In memory where there is such a folder: these tests kill processes and simulate power cuts;
 // no real disk has to be waited for.
 std::filesystem::path scratch_root() {
-  const std::filesystem::path memory = "/dev/shm";
+  std::filesystem::path memory = "/dev/shm";
   std::error_code ignored;
   if (::access(memory.c_str(), W_OK) == 0 &&
       std::filesystem::space(memory, ignored).available > (std::uintmax_t{256} << 20))
