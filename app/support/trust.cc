@@ -87,12 +87,6 @@ Result<std::vector<SignerKey>> load_authority_keys(const Settings& settings,
   return keys;
 }
 
-std::vector<const SignerKey*> pointers(const std::vector<SignerKey>& keys) {
-  std::vector<const SignerKey*> out;
-  for (const SignerKey& key : keys) out.push_back(&key);
-  return out;
-}
-
 Result<std::string> find_anchor(const TrustFolder& folder, const std::string& name) {
   if (name.find('/') != std::string::npos || is_there(name + "/anchor.json")) return name;
   if (name.empty() || name.front() == '.') {

@@ -38,7 +38,6 @@ Result<std::unique_ptr<Ledger>> open_ledger(const TrustFolder& folder);
 // Errors: authority_key_missing (there is none), those of SignerKey::load.
 Result<std::vector<SignerKey>> load_authority_keys(const Settings& settings,
                                                    const TrustFolder& folder);
-std::vector<const SignerKey*> pointers(const std::vector<SignerKey>& keys);
 
 // The folder of an anchor that is named on the command line: a path (with '/', or a folder
 // that exists), else a name in the trust folder's anchors/. Errors: anchor_missing,
