@@ -10,11 +10,6 @@ extern "C" const char* __tsan_default_suppressions() {
   return "called_from_lib:libggml-base.so\n"
          "called_from_lib:libggml-cpu.so\n"
          "called_from_lib:libllama.so\n"
-         // The end of a chunked answer is a function-local static std::string inside the library.
-         // The thread that makes it takes the guard in libstdc++, where ThreadSanitizer sees it;
-         // the next one reads the guard inline in the library, where it does not, and our
-         // SocketStream sends the bytes: a race between the first two streams that end.
-         "called_from_lib:libcpp-httplib.so\n"
          "race:libggml-base.so\n"
          "race:libggml-cpu.so\n";
 }
