@@ -162,7 +162,12 @@ def revocation(server):
     check("the conversation ends with a name", '"code":"anchor_revoked"' in rest, rest[-300:])
     status, _, text = server.chat(ask("Who are you?"))
     check("new ones are refused", (status, code_of(text)) == (403, "anchor_revoked"), text)
-    report = json.loads(server.call("/v1/fieldprint/anchors")[2])
+    end = time.monotonic() + PATIENCE  # listed when all is overwritten
+    while True:
+        report = json.loads(server.call("/v1/fieldprint/anchors")[2])
+        if report["endings"] or time.monotonic() > end:
+            break
+        time.sleep(0.05)
     check("the report says so", report["refusing"] and report["front"] is None, report)
     ending = report["endings"][0]
     check("rows and cached prefixes went", ending["rows_overwritten"] and ending["anchor_pages"] > 0
