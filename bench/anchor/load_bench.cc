@@ -154,7 +154,7 @@ void print_result(const std::string& name, const Times& times, const std::string
       "{{\"what\": \"anchor_load\", \"case\": \"{}\", \"value\": {:.2f}, \"unit\": \"ms\", "
       "\"baseline\": \"bar\", \"baseline_value\": {:g}, \"ratio\": {:.3f}, \"cpu_ms\": {:.2f}, "
       "\"device\": \"{}\", \"date\": \"{:%Y-%m-%d}\", \"commit\": \"{}\"}}\n",
-      name, wall, kBarMs, wall / kBarMs, median(times.cpu), cpu_name(),
+      name, wall, kBarMs, kBarMs / wall, median(times.cpu), cpu_name(),
       fmt::gmtime(std::time(nullptr)), commit);
 }
 
