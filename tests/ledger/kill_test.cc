@@ -7,9 +7,11 @@
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
 #include <cstring>
 #include <map>
 #include <random>
+#include <thread>
 
 #include "ledger/ledger.h"
 #include "ledger/ledger_fixture.h"
@@ -42,8 +44,14 @@ void tell(int pipe, const Message& message) {
 
 [[noreturn]] void child(const std::string& dir, int pipe, std::uint64_t seed) {
   const LedgerOptions options = test_options();
-  const Status made = Ledger::create(dir, test_keys(), options);
-  if (!made && made.error().code != "ledger_exists") ::_exit(4);
+  // Two children make one ledger at the same moment; SQLite may tell one of them at once that a
+  // file so new is locked. That one asks again: what counts here begins after.
+  Status made = Ledger::create(dir, test_keys(), options);
+  for (int tries = 0; !made && made.error().code != "ledger_exists"; ++tries) {
+    if (tries == 100) ::_exit(4);
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    made = Ledger::create(dir, test_keys(), options);
+  }
   const auto ledger = Ledger::open(dir, test_keys(), options);
   if (!ledger) ::_exit(5);
   for (std::uint64_t step = 0;; ++step) {
