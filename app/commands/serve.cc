@@ -63,9 +63,7 @@ ServiceContext service_of(const Settings& settings, const EngineStack& stack,
   service.model_id = service.aliases.front();
   service.aliases.erase(service.aliases.begin());
   service.model_digest = stack.model.digest;
-  service.created = std::chrono::duration_cast<std::chrono::seconds>(
-                        std::chrono::system_clock::now().time_since_epoch())
-                        .count();
+  service.created = unix_now();
   service.front = stack.anchor;
   service.anchors = trust.anchors.get();
   service.receipts = trust.receipts.get();

@@ -77,11 +77,8 @@ tl::unexpected<Error> unknown_command(const std::string& name) {
 // "init, compile, ..." for the commands "anchor init", "anchor compile", ...; empty for no group.
 std::string members_of(const std::string& group) {
   std::string members;
-  for (const CommandSpec& spec : command_table()) {
-    const std::string_view name = spec.name;
-    if (!name.starts_with(group + " ")) continue;
-    members += (members.empty() ? "" : ", ") + std::string(name.substr(group.size() + 1));
-  }
+  for (const CommandSpec* spec : group_commands(group))
+    members += (members.empty() ? "" : ", ") + std::string(spec->name).substr(group.size() + 1);
   return members;
 }
 

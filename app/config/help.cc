@@ -70,11 +70,8 @@ std::string help_overview() {
 
 std::string help_group(std::string_view group) {
   std::string rows;
-  for (const CommandSpec& spec : command_table()) {
-    const std::string_view name = spec.name;
-    if (name.starts_with(group) && name.substr(group.size()).starts_with(' '))
-      rows += fmt::format("  {:16}{}\n", name, spec.summary);
-  }
+  for (const CommandSpec* spec : group_commands(group))
+    rows += fmt::format("  {:16}{}\n", spec->name, spec->summary);
   if (rows.empty()) return {};
   return fmt::format(
       "usage: fieldprint {0} COMMAND [FLAGS]\n\ncommands:\n{1}\n"

@@ -153,4 +153,14 @@ std::string nearest(std::string_view text, std::span<const std::string> candidat
   return best;
 }
 
+std::vector<const CommandSpec*> group_commands(std::string_view group) {
+  std::vector<const CommandSpec*> commands;
+  for (const CommandSpec& spec : command_table()) {
+    const std::string_view name = spec.name;
+    if (name.starts_with(group) && name.substr(group.size()).starts_with(' '))
+      commands.push_back(&spec);
+  }
+  return commands;
+}
+
 }  // namespace fieldprint::app

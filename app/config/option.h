@@ -82,6 +82,8 @@ struct CommandSpec {
 
 std::span<const OptionSpec> option_table();
 std::span<const CommandSpec> command_table();
+// The commands "<group> ...", in the table's order; empty for no group.
+std::vector<const CommandSpec*> group_commands(std::string_view group);
 
 const OptionSpec* find_option(std::string_view name);  // nullptr if unknown
 const CommandSpec& command_spec(Command command);

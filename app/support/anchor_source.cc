@@ -129,16 +129,4 @@ Result<ChosenAnchor> choose_anchor(const Settings& settings, const ModelStack& s
   return chosen;
 }
 
-const char* anchor_mode_name(AnchorMode mode) {
-  switch (mode) {
-    case AnchorMode::kJoint:
-      return "joint";
-    case AnchorMode::kGated:
-      return "gated";
-    case AnchorMode::kFloored:
-      return "floored";
-  }
-  FP_UNREACHABLE();
-}
-
 }  // namespace fieldprint::app

@@ -32,7 +32,4 @@ Status check_anchor_settings(const Settings& settings);
 Result<ChosenAnchor> choose_anchor(const Settings& settings, const ModelStack& stack,
                                    Runner& runner, AnchorRegistry* registry);
 
-// "joint", "gated psi..." as settings write it.
-const char* anchor_mode_name(AnchorMode mode);
-
 }  // namespace fieldprint::app

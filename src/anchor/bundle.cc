@@ -23,16 +23,6 @@ tl::unexpected<Error> unsupported(const std::string& what) {
   return fail(ErrorKind::kUnsupported, "bundle_type", "model.sig: " + what);
 }
 
-const CanonicalValue* member(const CanonicalValue* value, const char* name) {
-  if (value == nullptr || value->object() == nullptr) return nullptr;
-  const auto found = value->object()->find(name);
-  return found == value->object()->end() ? nullptr : &found->second;
-}
-const std::string* text_member(const CanonicalValue* value, const char* name) {
-  const CanonicalValue* const found = member(value, name);
-  return found == nullptr ? nullptr : found->string();
-}
-
 std::string key_hint(std::string_view pem) { return hex_encode(sha256(pem)); }
 
 Status read_envelope(const CanonicalValue* envelope, UnverifiedBundle& bundle) {

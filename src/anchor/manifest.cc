@@ -61,16 +61,6 @@ Status check_files(const std::vector<ManifestFile>& files) {
   return {};
 }
 
-// Members of foreign objects; nullptr when absent or of another type.
-const CanonicalValue* member(const CanonicalValue* value, const char* name) {
-  if (value == nullptr || value->object() == nullptr) return nullptr;
-  const auto found = value->object()->find(name);
-  return found == value->object()->end() ? nullptr : &found->second;
-}
-const std::string* text_member(const CanonicalValue* value, const char* name) {
-  const CanonicalValue* const found = member(value, name);
-  return found == nullptr ? nullptr : found->string();
-}
 const CanonicalValue::Array* array_member(const CanonicalValue* value, const char* name) {
   const CanonicalValue* const found = member(value, name);
   return found == nullptr ? nullptr : found->array();

@@ -112,7 +112,6 @@ std::string print_detokenize(const std::string& text);
 std::string print_anchor_report(const AnchorReport& report, const std::optional<AnchorInfo>& front);
 std::string print_revocation(const RevocationReceipt& receipt);
 AnchorInfo anchor_info(const AnchorStanding& standing);
-const char* anchor_mode_text(AnchorMode mode);  // "joint", "gated", "floored"
 
 // Text of each choice in a response body of ours or OpenAI's: whole JSON, or a stream of
 // "data:" lines. Errors: response_invalid.

@@ -34,24 +34,12 @@ OrderedJson authority_json(const AnchorAuthority& authority) {
 
 }  // namespace
 
-const char* anchor_mode_text(AnchorMode mode) {
-  switch (mode) {
-    case AnchorMode::kJoint:
-      return "joint";
-    case AnchorMode::kGated:
-      return "gated";
-    case AnchorMode::kFloored:
-      return "floored";
-  }
-  FP_UNREACHABLE();
-}
-
 AnchorInfo anchor_info(const AnchorStanding& standing) {
   const AnchorArtifact& artifact = *standing.binding.artifact;
   AnchorInfo info;
   info.digest = artifact.digest;
   info.name = artifact.name;
-  info.mode = anchor_mode_text(standing.binding.mode);
+  info.mode = anchor_mode_name(standing.binding.mode);
   info.wrap = artifact.recipe.wrap;
   info.tokens = artifact.length();
   if (standing.authority) {

@@ -26,4 +26,16 @@ const char* kv_class_name(KvClass cls) {
   FP_UNREACHABLE();
 }
 
+const char* anchor_mode_name(AnchorMode mode) {
+  switch (mode) {
+    case AnchorMode::kJoint:
+      return "joint";
+    case AnchorMode::kGated:
+      return "gated";
+    case AnchorMode::kFloored:
+      return "floored";
+  }
+  FP_UNREACHABLE();
+}
+
 }  // namespace fieldprint

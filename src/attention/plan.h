@@ -62,6 +62,7 @@ enum class AnchorMode : std::uint8_t {
   kGated = 1,    // O = g O_anchor + (1-g) O_context, g per head
   kFloored = 2,  // joint, lifted where the anchor's natural weight fell under psi
 };
+const char* anchor_mode_name(AnchorMode mode);  // "joint", "gated", "floored"
 
 // Anchor rows of one sequence, pinned pages shared by all sequences that use it.
 // beta is the per-row logit bias, one array per layer:

@@ -103,4 +103,15 @@ Result<CanonicalValue> canonical_parse(std::string_view text, const JsonLimits& 
   return value;
 }
 
+const CanonicalValue* member(const CanonicalValue* value, std::string_view name) {
+  if (value == nullptr || value->object() == nullptr) return nullptr;
+  const auto found = value->object()->find(name);
+  return found == value->object()->end() ? nullptr : &found->second;
+}
+
+const std::string* text_member(const CanonicalValue* value, std::string_view name) {
+  const CanonicalValue* const found = member(value, name);
+  return found == nullptr ? nullptr : found->string();
+}
+
 }  // namespace fieldprint

@@ -58,6 +58,11 @@ class CanonicalValue {
   std::variant<std::int64_t, std::string, Array, Object, JsonLiteral> value_;
 };
 
+// For reading documents of other makers: nullptr when value is null or no object, when the member
+// is absent, or, for text_member, when it is no text.
+const CanonicalValue* member(const CanonicalValue* value, std::string_view name);
+const std::string* text_member(const CanonicalValue* value, std::string_view name);
+
 enum class JsonLiterals : std::uint8_t { kRefuse, kKeep };
 
 struct JsonLimits {

@@ -18,14 +18,9 @@ tl::unexpected<Error> invalid(const std::string& what) {
   return fail(ErrorKind::kInvalid, "dsse_invalid", "DSSE envelope: " + what);
 }
 
-const CanonicalValue* find(const CanonicalValue::Object& object, std::string_view name) {
-  const auto found = object.find(name);
-  return found == object.end() ? nullptr : &found->second;
-}
-
-Result<std::string> text_field(const CanonicalValue::Object& object, const char* name,
+Result<std::string> text_field(const CanonicalValue& object, const char* name,
                                std::size_t max_bytes) {
-  const CanonicalValue* value = find(object, name);
+  const CanonicalValue* value = member(&object, name);
   if (value == nullptr || value->string() == nullptr) {
     return invalid(std::string("field '") + name + "' is missing or no text");
   }
@@ -35,8 +30,8 @@ Result<std::string> text_field(const CanonicalValue::Object& object, const char*
   return *value->string();
 }
 
-Result<std::vector<std::uint8_t>> bytes_field(const CanonicalValue::Object& object,
-                                              const char* name, std::size_t max_text) {
+Result<std::vector<std::uint8_t>> bytes_field(const CanonicalValue& object, const char* name,
+                                              std::size_t max_text) {
   FP_ASSIGN(const std::string text, text_field(object, name, max_text));
   auto bytes = base64_decode_any(text);
   if (!bytes) return invalid(std::string("field '") + name + "': " + bytes.error().message);
@@ -46,10 +41,10 @@ Result<std::vector<std::uint8_t>> bytes_field(const CanonicalValue::Object& obje
 Result<DsseSignature> signature_of(const CanonicalValue& value, const DsseLimits& limits) {
   if (value.object() == nullptr) return invalid("a signature is not an object");
   DsseSignature signature;
-  FP_ASSIGN(signature.signature, bytes_field(*value.object(), "sig", limits.max_bytes));
+  FP_ASSIGN(signature.signature, bytes_field(value, "sig", limits.max_bytes));
   if (signature.signature.empty()) return invalid("a signature is empty");
-  if (find(*value.object(), "keyid") != nullptr) {
-    FP_ASSIGN(signature.keyid, text_field(*value.object(), "keyid", kMaxKeyId));
+  if (member(&value, "keyid") != nullptr) {
+    FP_ASSIGN(signature.keyid, text_field(value, "keyid", kMaxKeyId));
   }
   return signature;
 }
@@ -82,10 +77,10 @@ Result<DsseEnvelope> dsse_parse(std::string_view json, const DsseLimits& limits)
   FP_ASSIGN(const CanonicalValue root, json_parse(json, {limits.max_bytes, kMaxValues, kMaxDepth}));
   if (root.object() == nullptr) return invalid("is not a JSON object");
   DsseEnvelope envelope;
-  FP_ASSIGN(envelope.payload_type, text_field(*root.object(), "payloadType", kMaxTypeBytes));
-  FP_ASSIGN(const auto payload, bytes_field(*root.object(), "payload", limits.max_bytes));
+  FP_ASSIGN(envelope.payload_type, text_field(root, "payloadType", kMaxTypeBytes));
+  FP_ASSIGN(const auto payload, bytes_field(root, "payload", limits.max_bytes));
   envelope.untrusted_payload.assign(payload.begin(), payload.end());
-  const CanonicalValue* signatures = find(*root.object(), "signatures");
+  const CanonicalValue* signatures = member(&root, "signatures");
   if (signatures == nullptr || signatures->array() == nullptr || signatures->array()->empty()) {
     return invalid("has no signatures");
   }

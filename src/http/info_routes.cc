@@ -66,15 +66,6 @@ Result<std::string> detokenize(const ServerState& state, const std::string& body
   return print_detokenize(text.decode(request.tokens, true));
 }
 
-void respond(ServerState& state, httplib::Response& response, const Result<std::string>& body) {
-  if (body) {
-    respond_json(response, 200, *body);
-  } else {
-    state.metrics.count_rejection(body.error().code);
-    respond_error(state, response, body.error());
-  }
-}
-
 }  // namespace
 
 void install_info_routes(httplib::Server& server, ServerState& state) {

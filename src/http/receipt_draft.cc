@@ -1,7 +1,6 @@
 #include "http/receipt_draft.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <utility>
 
@@ -99,7 +98,7 @@ void ReceiptDraft::describe_anchor(const ServiceContext& service, const UsageRep
     anchor.policy_epoch = static_cast<std::int64_t>(service.anchors->report().policy_epoch);
   }
   if (!standing) return;
-  anchor.mode = anchor_mode_text(standing->binding.mode);
+  anchor.mode = anchor_mode_name(standing->binding.mode);
   anchor.gamma = receipt_number(standing->binding.gamma);
   anchor.psi = receipt_number(standing->binding.psi);
   anchor.beta = receipt_number(standing->binding.beta_policy);
@@ -123,9 +122,7 @@ ReceiptInfo ReceiptDraft::issue(ServerState& state, const UsageReport& usage) {
     const auto cls = static_cast<KvClass>(i);
     if (cls != KvClass::kReserved) receipt_.mass_ppm[kv_class_name(cls)] = to_ppm(usage.mass[i]);
   }
-  receipt_.issued_at = std::chrono::duration_cast<std::chrono::seconds>(
-                           std::chrono::system_clock::now().time_since_epoch())
-                           .count();
+  receipt_.issued_at = unix_now();
   const Status issued = state.service.receipts->issue(receipt_);
   state.metrics.count_receipt(issued ? "issued" : issued.error().code);
   if (issued) return {receipt_.id, "acknowledged", ""};

@@ -29,4 +29,13 @@ void respond_error(const ServerState& state, httplib::Response& response, const 
   respond_json(response, status, print_error(error, percent));
 }
 
+void respond(ServerState& state, httplib::Response& response, const Result<std::string>& body) {
+  if (body) {
+    respond_json(response, 200, *body);
+  } else {
+    state.metrics.count_rejection(body.error().code);
+    respond_error(state, response, body.error());
+  }
+}
+
 }  // namespace fieldprint

@@ -10,15 +10,6 @@
 namespace fieldprint {
 namespace {
 
-void respond(ServerState& state, httplib::Response& response, const Result<std::string>& body) {
-  if (body) {
-    respond_json(response, 200, *body);
-  } else {
-    state.metrics.count_rejection(body.error().code);
-    respond_error(state, response, body.error());
-  }
-}
-
 Result<std::string> receipt_body(const ServerState& state, const std::string& id,
                                  httplib::Response& response) {
   if (state.service.receipts == nullptr) {

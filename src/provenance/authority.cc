@@ -7,16 +7,6 @@
 namespace fieldprint {
 namespace {
 
-Result<DsseEnvelope> read_envelope(std::string_view text) {
-  FP_ASSIGN(DsseEnvelope envelope, dsse_parse(text, {.max_bytes = kStatementMaxEnvelope}));
-  if (envelope.payload_type != kStatementPayloadType) {
-    return fail(ErrorKind::kInvalid, "envelope_type",
-                "the envelope holds '" + envelope.payload_type.substr(0, 128) + "', not '" +
-                    kStatementPayloadType + "'");
-  }
-  return envelope;
-}
-
 tl::unexpected<Error> too_few(const std::string& who, const std::string& text) {
   return fail(ErrorKind::kForbidden, "threshold_not_met", who + ": " + text);
 }
@@ -24,7 +14,8 @@ tl::unexpected<Error> too_few(const std::string& who, const std::string& text) {
 }  // namespace
 
 Result<SignedStatement> verify_statement(std::string_view text, const TrustRoot& root) {
-  FP_ASSIGN(const DsseEnvelope envelope, read_envelope(text));
+  FP_ASSIGN(const DsseEnvelope envelope,
+            read_envelope(text, kStatementMaxEnvelope, kStatementPayloadType));
   FP_ASSIGN(const std::vector<VerifierKey> signers, valid_signers(envelope, root.authorities));
   // Which role counts is known only from the payload; without any authority nobody reads it.
   if (signers.empty()) return too_few("the statement", "no authority of the trust root signed it");
@@ -55,7 +46,8 @@ Result<std::string> sign_statement(const Statement& statement,
 }
 
 Result<std::string> cosign_statement(std::string_view text, const SignerKey& key) {
-  FP_ASSIGN(DsseEnvelope envelope, read_envelope(text));
+  FP_ASSIGN(DsseEnvelope envelope,
+            read_envelope(text, kStatementMaxEnvelope, kStatementPayloadType));
   FP_TRY(parse_statement(envelope.untrusted_payload));
   FP_ASSIGN(const std::vector<VerifierKey> signers,
             valid_signers(envelope, std::span(&key.verifier(), 1)));

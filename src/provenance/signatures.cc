@@ -4,6 +4,17 @@
 
 namespace fieldprint {
 
+Result<DsseEnvelope> read_envelope(std::string_view text, std::size_t max_bytes,
+                                   const char* payload_type) {
+  FP_ASSIGN(DsseEnvelope envelope, dsse_parse(text, {.max_bytes = max_bytes}));
+  if (envelope.payload_type != payload_type) {
+    return fail(ErrorKind::kInvalid, "envelope_type",
+                "the envelope holds '" + envelope.payload_type.substr(0, 128) + "', not '" +
+                    payload_type + "'");
+  }
+  return envelope;
+}
+
 Result<std::vector<VerifierKey>> valid_signers(const DsseEnvelope& envelope,
                                                std::span<const VerifierKey> keys) {
   const std::string signed_text = dsse_pae(envelope.payload_type, envelope.untrusted_payload);

@@ -11,6 +11,10 @@
 
 namespace fieldprint {
 
+// The envelope of a payload of this type. Errors: dsse_*, envelope_type (another payload type).
+Result<DsseEnvelope> read_envelope(std::string_view text, std::size_t max_bytes,
+                                   const char* payload_type);
+
 // Distinct keys of `keys` whose signature holds, in their order; signatures by others count
 // nothing. Errors: signature_duplicate (one key signed twice: whoever made this meant it to
 // count twice).

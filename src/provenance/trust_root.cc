@@ -75,16 +75,6 @@ Status check_anchor_keys(const TrustRoot& root) {
   return {};
 }
 
-Result<DsseEnvelope> read_envelope(std::string_view text) {
-  FP_ASSIGN(DsseEnvelope envelope, dsse_parse(text, {.max_bytes = kRootMaxEnvelope}));
-  if (envelope.payload_type != kRootPayloadType) {
-    return fail(ErrorKind::kInvalid, "envelope_type",
-                "the envelope holds '" + envelope.payload_type.substr(0, 128) + "', not '" +
-                    kRootPayloadType + "'");
-  }
-  return envelope;
-}
-
 // `whose`: "its own" or "the current", for the message.
 Status check_threshold(const DsseEnvelope& envelope, const TrustRoot& by, const char* whose) {
   const RoleKeys& role = by.role(AuthorityRole::kRoot);
@@ -162,7 +152,7 @@ Result<std::string> sign_root(const TrustRoot& root, std::span<const SignerKey* 
 }
 
 Result<SignedRoot> open_root(std::string_view text) {
-  FP_ASSIGN(const DsseEnvelope envelope, read_envelope(text));
+  FP_ASSIGN(const DsseEnvelope envelope, read_envelope(text, kRootMaxEnvelope, kRootPayloadType));
   SignedRoot opened;
   FP_ASSIGN(opened.root, parse_root(envelope.untrusted_payload));
   FP_TRY(check_threshold(envelope, opened.root, "its own"));
@@ -173,7 +163,7 @@ Result<SignedRoot> open_root(std::string_view text) {
 
 Result<SignedRoot> open_successor(const SignedRoot& current, std::string_view text) {
   // The keys that are trusted already speak first; only then is the document read.
-  FP_ASSIGN(const DsseEnvelope envelope, read_envelope(text));
+  FP_ASSIGN(const DsseEnvelope envelope, read_envelope(text, kRootMaxEnvelope, kRootPayloadType));
   FP_TRY(check_threshold(envelope, current.root, "the current root's"));
   FP_ASSIGN(SignedRoot next, open_root(text));
   if (next.root.version != current.root.version + 1) {
