@@ -101,6 +101,8 @@ const char* finish_reason_name(FinishReason reason) {
   switch (reason) {
     case FinishReason::kStop:
       return "stop";
+    case FinishReason::kContentFilter:
+      return "content_filter";
     case FinishReason::kLength:
       return "length";
   }

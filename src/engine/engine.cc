@@ -47,7 +47,8 @@ AnchorFactory anchor_factory(const AnchorBinding& binding) {
 Result<std::unique_ptr<Engine>> Engine::create(std::unique_ptr<Runner> runner,
                                                const Tokenizer& tokenizer,
                                                const EngineOptions& options,
-                                               const AnchorBinding& anchor) {
+                                               const AnchorBinding& anchor,
+                                               [[maybe_unused]] SegmentSink* sink) {
   EngineCoreSetup setup;
   setup.runner = std::move(runner);
   setup.decoder = std::make_shared<TokenizerDecoder>(tokenizer);

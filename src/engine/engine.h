@@ -5,6 +5,7 @@
 // the engine ends what is left with engine_stopped; handles may outlive it.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -15,8 +16,18 @@
 #include "engine/request.h"
 #include "engine/revocation.h"
 #include "runner/runner.h"
+#include "supervisor/recipe.h"
+#include "supervisor/rollback_policy.h"
+#include "supervisor/supervisor.h"
 
 namespace fieldprint {
+
+struct SupervisionOptions {
+  std::int32_t workers = 1;
+  std::int32_t ring_slots = 1024;               // states each worker may be behind
+  std::chrono::milliseconds end_timeout{2000};  // optimistic and off: for the last verdict
+  RollbackSettings rollback;
+};
 
 struct EngineOptions {
   std::int32_t context_length = 0;        // tokens per sequence, anchor included; 0 = model's
@@ -26,6 +37,7 @@ struct EngineOptions {
   std::int32_t mixed_prefill_chunk = 64;  // the same while sequences decode
   bool prefix_cache = true;
   std::int32_t event_queue = 256;  // undelivered events at which a request is paused
+  SupervisionOptions supervision;
 };
 
 struct EngineStats {
@@ -43,7 +55,18 @@ struct EngineStats {
   std::uint64_t anchors_revoked = 0;        // while they were served
   std::uint64_t revocation_ended = 0;       // requests that ended with their anchor
   std::uint64_t revocation_reanchored = 0;  // requests that went on without it
+  std::uint64_t rollbacks = 0;              // breaches after which generation went on
+  std::uint64_t filtered = 0;               // choices that supervision ended
+  std::uint64_t dropped_tokens = 0;         // generated and taken back
   double busy_seconds = 0;
+  SupervisorMetrics supervisor;
+};
+
+// What supervision can do for new requests.
+struct SupervisionInfo {
+  bool fingerprints = false;  // the anchor in front has a recipe
+  bool coherence = false;     // and it measures angles
+  Digest256 recipe{};         // its digest
 };
 
 // An anchor ready to be pinned, with the policy it is served under.
@@ -53,6 +76,8 @@ struct AnchorBinding {
   float gamma = 0.0F;        // gated: same for all heads
   float psi = 0.0F;          // floored
   float beta_policy = 0.0F;  // added to beta_fit of every row
+  // Of the artifact's recipe; null: nothing is supervised behind this anchor.
+  std::shared_ptr<const SupervisionModel> supervision = {};
   // "sha256:<hex>" of the loaded model, compared with the artifact's. Empty only where
   // the caller has compared them.
   std::string model_digest;
@@ -70,13 +95,15 @@ struct RevokeAnchor {
 class Engine {
  public:
   // Takes ownership of the runner; the tokenizer must outlive the engine.
-  // anchor may have no artifact. Errors: anchor_model_mismatch, anchor_mode_invalid,
+  // anchor may have no artifact. sink: what supervision hands on for keeping; may be null, else
+  // it outlives the engine. Errors: anchor_model_mismatch, anchor_mode_invalid,
   // anchor_corrupt, kv_exhausted (the context or the anchor does not fit the KV cache),
   // invalid_options.
   static Result<std::unique_ptr<Engine>> create(std::unique_ptr<Runner> runner,
                                                 const Tokenizer& tokenizer,
                                                 const EngineOptions& options,
-                                                const AnchorBinding& anchor);
+                                                const AnchorBinding& anchor,
+                                                SegmentSink* sink = nullptr);
   virtual ~Engine() = default;
 
   // Errors: context_length_exceeded, invalid_* (sampling), anchor_revoked, queue_full,
@@ -88,6 +115,7 @@ class Engine {
   // conversations behind the anchor go on until then).
   virtual Result<RevocationOutcome> revoke(const RevokeAnchor& command) = 0;
   virtual AnchorState anchor_state() const = 0;
+  virtual SupervisionInfo supervision() const = 0;
   virtual EngineStats stats() const = 0;
   virtual const EngineOptions& options() const = 0;  // with defaults resolved
   virtual const ModelConfig& config() const = 0;

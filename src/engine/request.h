@@ -1,6 +1,7 @@
 // Native types of a generation: the request, its events and its handle.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -13,6 +14,7 @@
 #include "attention/plan.h"
 #include "core/error.h"
 #include "model/chat_template.h"
+#include "supervisor/report.h"
 
 namespace fieldprint {
 
@@ -37,6 +39,17 @@ struct OverrideGrant {
   std::string id;  // "sha256:<hex>" of the statement: names the pages of this one request
 };
 
+// How a response is supervised (src/supervisor). Needs an anchor with a supervision recipe.
+struct SupervisionRequest {
+  ReleaseMode release = ReleaseMode::kOptimistic;
+  // Of the fingerprint chain; the receipt's. All zeros: the engine draws one.
+  std::array<std::uint8_t, 32> salt{};
+  // The whole prompt with the identity's text said again before the last turn; empty: the ladder
+  // has no such step.
+  std::vector<TokenSpan> reminder;
+  DetectorState detector;  // of the session so far
+};
+
 struct GenerationRequest {
   std::string id;                 // "chatcmpl-..." or "cmpl-..."
   std::vector<TokenSpan> prompt;  // what follows the anchor, in order
@@ -49,6 +62,7 @@ struct GenerationRequest {
   std::string cache_salt;    // tenants never share prefix pages across salts
   // Present: no anchor rows at all, and pages in a name space that nobody else reads.
   std::optional<OverrideGrant> override_grant;
+  std::optional<SupervisionRequest> supervision;  // absent: nothing is tapped
   std::optional<std::chrono::steady_clock::time_point> deadline;
 };
 // Everything that can be judged without an engine: sampling, stop strings, classes,
@@ -62,7 +76,11 @@ struct TokenLogprob {
   std::vector<std::pair<std::pair<TokenId, std::string>, float>> top;  // best first
 };
 
-enum class FinishReason : std::uint8_t { kStop, kLength };
+enum class FinishReason : std::uint8_t {
+  kStop,
+  kLength,
+  kContentFilter,  // supervision ended it: the reason is the last rollback of its report
+};
 
 // A piece of text, whole UTF-8 sequences, never part of a stop string.
 struct DeltaEvent {
@@ -75,10 +93,20 @@ struct ChoiceDoneEvent {
   FinishReason reason = FinishReason::kStop;
   std::uint64_t seed = 0;
   std::vector<TokenId> tokens = {};  // as sampled, an end-of-generation token included
+  std::shared_ptr<const SupervisionReport> supervision = {};  // null: it was not supervised
+};
+// Text that was sent is taken back: the choice goes on from here. Optimistic release only.
+struct RollbackEvent {
+  std::int32_t choice = 0;
+  std::uint64_t text_bytes = 0;       // UTF-8 bytes of the choice's text that stay
+  std::uint64_t text_characters = 0;  // the same in Unicode code points
+  std::uint64_t logprobs = 0;         // logprob entries that stay
+  RollbackRecord record;
 };
 struct UsageReport {
   std::int32_t prompt_tokens = 0;      // anchor not counted
-  std::int32_t completion_tokens = 0;  // all choices
+  std::int32_t completion_tokens = 0;  // all choices, without those taken back
+  std::int32_t dropped_tokens = 0;     // generated and taken back, all choices
   std::int32_t cached_tokens = 0;      // prompt tokens found in the prefix cache
   std::int32_t anchor_tokens = 0;      // logical length T of the anchor, 0 if none
   // Digest of what stood in front, "" for nothing; more than one after a revocation.
@@ -93,7 +121,8 @@ struct DoneEvent {  // last event of a good generation
 struct FailedEvent {  // last event of a failed one
   Error error;
 };
-using GenerationEvent = std::variant<DeltaEvent, ChoiceDoneEvent, DoneEvent, FailedEvent>;
+using GenerationEvent =
+    std::variant<DeltaEvent, RollbackEvent, ChoiceDoneEvent, DoneEvent, FailedEvent>;
 
 // The caller's end of one generation. Destroying it cancels the generation; its
 // pages are freed at the engine's next step. One consumer thread.

@@ -79,6 +79,8 @@ class ThreadedEngine final : public Engine {
   Result<RevocationOutcome> revoke(const RevokeAnchor& command) override;
   AnchorState anchor_state() const override { return core_->door().state(); }
 
+  SupervisionInfo supervision() const override { return {}; }
+
   EngineStats stats() const override {
     const std::lock_guard lock(mutex_);
     EngineStats stats = published_;

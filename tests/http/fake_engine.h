@@ -51,6 +51,7 @@ class FakeEngine final : public Engine {
   Result<std::unique_ptr<Generation>> submit(GenerationRequest request) override;
   Result<RevocationOutcome> revoke(const RevokeAnchor& command) override;
   AnchorState anchor_state() const override;
+  SupervisionInfo supervision() const override { return {}; }
   EngineStats stats() const override;
   const EngineOptions& options() const override { return options_; }
   const ModelConfig& config() const override { return config_; }

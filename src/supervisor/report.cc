@@ -1,0 +1,63 @@
+#include "supervisor/report.h"
+
+#include "core/check.h"
+
+namespace fieldprint {
+
+const char* release_mode_name(ReleaseMode mode) {
+  switch (mode) {
+    case ReleaseMode::kOff:
+      return "off";
+    case ReleaseMode::kOptimistic:
+      return "optimistic";
+    case ReleaseMode::kStrict:
+      return "strict";
+  }
+  FP_UNREACHABLE();
+}
+
+const char* breach_cause_name(BreachCause cause) {
+  switch (cause) {
+    case BreachCause::kNone:
+      return "none";
+    case BreachCause::kDetector:
+      return "detector";
+    case BreachCause::kLimit:
+      return "limit";
+    case BreachCause::kNoDirection:
+      return "no_direction";
+    case BreachCause::kStateInvalid:
+      return "state_invalid";
+  }
+  FP_UNREACHABLE();
+}
+
+const char* rollback_change_name(RollbackChange change) {
+  switch (change) {
+    case RollbackChange::kStrongerAnchor:
+      return "stronger_anchor";
+    case RollbackChange::kReseed:
+      return "reseed";
+    case RollbackChange::kRemind:
+      return "remind";
+    case RollbackChange::kQuarantine:
+      return "quarantine";
+    case RollbackChange::kStop:
+      return "stop";
+    case RollbackChange::kManual:
+      return "manual";
+  }
+  FP_UNREACHABLE();
+}
+
+const char* supervision_state_name(SupervisionState state) {
+  switch (state) {
+    case SupervisionState::kComplete:
+      return "complete";
+    case SupervisionState::kIncomplete:
+      return "incomplete";
+  }
+  FP_UNREACHABLE();
+}
+
+}  // namespace fieldprint
