@@ -92,4 +92,13 @@ CoherenceReading Coherence::read(const CoherenceState& pooled) const {
   return reading;
 }
 
+std::vector<float> Coherence::direction(const CoherenceState& pooled) const {
+  const auto sum = std::span(pooled.sum).first(reference_.size());
+  const double length = length_of(sum);
+  std::vector<float> unit;
+  if (pooled.broken || !std::isfinite(length) || length == 0) return unit;
+  for (const double x : sum) unit.push_back(static_cast<float>(x / length));
+  return unit;
+}
+
 }  // namespace fieldprint

@@ -88,6 +88,8 @@ class Coherence {
   // Takes one token's state in. A new turn starts with a new CoherenceState.
   void step(CoherenceState& pooled, std::span<const float> state) const;
   CoherenceReading read(const CoherenceState& pooled) const;
+  // p = e_t / |e_t| to float precision, [dims]; empty if the pooled state has no direction.
+  std::vector<float> direction(const CoherenceState& pooled) const;
 
  private:
   Coherence() = default;

@@ -42,6 +42,9 @@ struct SegmentReading {
   BreachCause cause = BreachCause::kNone;
   // With a cause: the first token of the run that the evidence comes from; go back to there.
   std::uint64_t change_token = 0;
+  // Measured: unit vector of the pooled state at the segment's end, [dims], as
+  // Coherence::direction() gives it; for the pacemaker. Empty: none.
+  std::vector<float> direction = {};
 };
 
 // What the engine changes before it generates again, in the order of the ladder.

@@ -317,6 +317,25 @@ TEST_F(CoherenceTest, AStateThatIsNoneLeavesNoAngle) {
   EXPECT_TRUE(std::isnan(angle_after(coherence_, mean)));
 }
 
+TEST_F(CoherenceTest, DirectionIsTheUnitVectorThatTheAngleIsOf) {
+  const auto sequence = states(3, 30, 0.5);
+  CoherenceState pooled;
+  EXPECT_TRUE(coherence_.direction(pooled).empty());
+  for (std::size_t n = 0; n < 30; ++n) {
+    coherence_.step(pooled, std::span(sequence).subspan(n * kHidden, kHidden));
+  }
+  const std::vector<float> unit = coherence_.direction(pooled);
+  ASSERT_EQ(unit.size(), recipe_.reference.size());
+  const std::vector<double> p(unit.begin(), unit.end());
+  const std::vector<double> q(recipe_.reference.begin(), recipe_.reference.end());
+  double square = 0;
+  for (const double x : p) square += x * x;
+  EXPECT_NEAR(square, 1, 1e-6);
+  EXPECT_NEAR(geodesic_angle(p, q), coherence_.read(pooled).angle, 1e-6);
+  pooled.broken = true;
+  EXPECT_TRUE(coherence_.direction(pooled).empty());
+}
+
 TEST_F(CoherenceTest, RecipeIsReadBackAndChecked) {
   const std::string text = print_coherence_recipe(recipe_);
   const auto again = must(parse_coherence_recipe(text));
