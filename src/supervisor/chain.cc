@@ -85,6 +85,10 @@ Result<Segment> parse_one(bytes::Cursor& in, std::size_t offset) {
 
 }  // namespace
 
+std::string chain_id(std::string_view response_id, std::size_t choice) {
+  return std::string(response_id) + '/' + std::to_string(choice);
+}
+
 Digest256 chain_genesis(const ChainBinding& binding) {
   Sha256 hash;
   hash.update(kChainDomain);

@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/error.h"
@@ -29,13 +30,15 @@ inline constexpr std::size_t kMaxSegments = std::size_t{1} << 20;  // in one sto
 
 // What a chain belongs to. Digests of all zeros: no anchor.
 struct ChainBinding {
-  std::string response_id;              // 1..kMaxChainName bytes
+  std::string response_id;              // chain_id(), 1..kMaxChainName bytes
   std::array<std::uint8_t, 32> salt{};  // random, kept with the response; erased to forget it
   Digest256 model_digest{};
   Digest256 recipe_digest{};
   Digest256 anchor_digest{};
   std::string numeric_profile;  // the runner's: bit-equality holds inside it only
 };
+// Each choice of a response has a chain of its own: "<response id>/<choice>".
+std::string chain_id(std::string_view response_id, std::size_t choice);
 Digest256 chain_genesis(const ChainBinding& binding);
 
 struct Segment {
