@@ -3,6 +3,7 @@
 #include <openssl/evp.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -82,6 +83,18 @@ Digest256 sha256(std::span<const std::uint8_t> bytes) { return Sha256().update(b
 Digest256 sha256(std::string_view bytes) { return Sha256().update(bytes).finish(); }
 
 std::string digest_string(const Digest256& digest) { return "sha256:" + hex_encode(digest); }
+
+std::optional<Digest256> parse_digest(std::string_view text) {
+  constexpr std::string_view kPrefix = "sha256:";
+  Digest256 digest{};
+  if (!text.starts_with(kPrefix) || text.size() != kPrefix.size() + 2 * digest.size()) {
+    return std::nullopt;
+  }
+  const auto bytes = hex_decode(text.substr(kPrefix.size()));
+  if (!bytes) return std::nullopt;
+  std::copy(bytes->begin(), bytes->end(), digest.begin());
+  return digest;
+}
 
 Result<Digest256> sha256_file(const std::string& path, const HashProgress& progress) {
   std::unique_ptr<std::FILE, FileCloser> file(std::fopen(path.c_str(), "rb"));

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -44,6 +45,8 @@ Digest256 sha256(std::string_view bytes);
 
 // "sha256:<64 hex digits>", the form that artifacts and receipts carry.
 std::string digest_string(const Digest256& digest);
+// The digest that such a text names; nullopt for any other text.
+std::optional<Digest256> parse_digest(std::string_view text);
 
 // Called with bytes hashed so far and the file's size; return false to stop.
 using HashProgress = std::function<bool(std::uint64_t done, std::uint64_t total)>;

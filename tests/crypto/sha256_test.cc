@@ -26,6 +26,16 @@ TEST(Sha256, PublishedVectors) {
             "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }
 
+TEST(Sha256, TextsOfDigestsAreReadBackAndNothingElseIs) {
+  const Digest256 digest = sha256("abc");
+  const std::string text = digest_string(digest);
+  EXPECT_EQ(parse_digest(text), digest);
+  for (const std::string& other : {std::string(), text.substr(7), text + "0", text.substr(0, 70),
+                                   "SHA256:" + text.substr(7), text.substr(0, 70) + "G"}) {
+    EXPECT_EQ(parse_digest(other), std::nullopt) << other;
+  }
+}
+
 TEST(Sha256, PiecesEqualTheWholeAndFinishStartsOver) {
   Sha256 hash;
   hash.update("a").update("").update("bc");
