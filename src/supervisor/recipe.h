@@ -45,7 +45,11 @@ struct SupervisionRecipe {
   std::optional<FingerprintTolerance> tolerance;  // for verifiers on other machines
 };
 
-// Canonical JSON. The recipe must be valid.
+// Limits, and that the parts fit together. Errors: supervision_recipe_invalid.
+Status check_supervision_recipe(const SupervisionRecipe& recipe);
+
+// Canonical JSON. The recipe must be valid. Doubles are rounded to billionths: keep what parsing
+// the text gives, not what was printed.
 std::string print_supervision_recipe(const SupervisionRecipe& recipe);
 // Takes outside bytes, canonical text only. Fuzz entry point. Errors: supervision_recipe_invalid.
 Result<SupervisionRecipe> parse_supervision_recipe(std::string_view text);
