@@ -6,18 +6,24 @@
 //               room() tells beforehand, so that the step need not be computed in vain.
 //   optimistic  the state is lost and counted; the next record of that sequence says how many
 //               are missing before it, so a gap can be stated but never overlooked.
-// The end of a sequence is a record too, and is never lost under either policy: offer it again
-// until it is taken. It carries the gap that no state came after.
+// The end of a sequence and a rollback mark are control records, never lost under either policy:
+// offer them again until they are taken. They too carry the gap that no state came after.
 //
-// Thread rule: one producer thread, one consumer thread. Several workers have a ring each, and a
-// sequence stays with one worker, so that its states arrive in order.
+// Waking a sleeping thread costs the producer a system call, so states do it only when the
+// consumer sleeps deeply; one that naps looks by itself every few milliseconds.
+//
+// Thread rule: one producer thread, one consumer thread; poke() from any. Several workers have a
+// ring each, and a sequence stays with one worker, so that its states arrive in order.
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
+
+#include "supervisor/report.h"
 
 namespace fieldprint {
 
@@ -26,7 +32,7 @@ enum class OverflowPolicy : std::uint8_t { kStrict, kOptimistic };
 // What became of a record: taken; not taken, offer it again; lost and counted.
 enum class PushResult : std::uint8_t { kTaken, kPause, kGap };
 
-enum class TapKind : std::uint8_t { kState, kEnd };
+enum class TapKind : std::uint8_t { kState, kEnd, kRollback };
 
 // Producer's side of one sequence; the engine keeps it beside the sequence.
 struct TapSource {
@@ -53,7 +59,11 @@ struct TapRecord {
   std::uint64_t gap_before = 0;  // states of this sequence lost just before this record
   std::span<const float> final;
   std::span<const float> layer;
+  RollbackRecord rollback;     // kRollback
+  std::int64_t pushed_ns = 0;  // tap_clock_ns()
 };
+
+std::int64_t tap_clock_ns();  // monotonic
 
 class TapRing {
  public:
@@ -68,26 +78,46 @@ class TapRing {
   PushResult push(TapSource& source, const TapState& state);
   // kTaken or kPause, whatever the policy.
   PushResult push_end(TapSource& source);
+  PushResult push_rollback(TapSource& source, const RollbackRecord& rollback);
+  // Records taken since the beginning.
+  std::uint64_t pushed() const { return tail_.load(std::memory_order_relaxed); }
   // No record comes after this; a waiting consumer wakes up. Idempotent.
   void close();
+
+  // Any thread: the consumer's present sleep ends, or its next one does at once.
+  void poke();
 
   // Consumer. The oldest record; nullptr when there is none (poll), or when the ring is closed
   // and empty (wait). release() gives its slot back; call it once for each record.
   const TapRecord* poll();
   const TapRecord* wait();
   void release();
+  // Records given back since the beginning.
+  std::uint64_t released() const { return head_.load(std::memory_order_relaxed); }
+  bool closed() const { return closed_.load(std::memory_order_acquire); }
+  // Whether the producer found no room since the last call: it may want to hear that there is.
+  bool room_awaited();
+  // Ends with any record, or only with control records, close() and poke(); and `at_most`, unless
+  // 0.
+  enum class Sleep : std::uint8_t { kUntilControl = 1, kUntilAnyRecord = 2 };
+  void sleep(Sleep until, std::chrono::microseconds at_most);
 
  private:
   TapRecord* free_slot();
-  void publish();
+  void fill(TapRecord& record, TapKind kind, TapSource& source);
+  void publish(TapKind kind);
+  PushResult push_control(TapKind kind, TapSource& source, const RollbackRecord& rollback);
 
   // The indices count records since the beginning; slot = index % slots. Each on a cache line
   // of its own, or the two threads would pull one line back and forth.
   static constexpr std::size_t kLine = 64;
   alignas(kLine) std::atomic<std::uint64_t> head_{0};    // written by the consumer
   alignas(kLine) std::atomic<std::uint64_t> tail_{0};    // written by the producer
-  alignas(kLine) std::atomic<std::uint32_t> signal_{0};  // changes when a waiter should look
+  alignas(kLine) std::atomic<std::uint32_t> signal_{0};  // changes when a sleeper must look
+  std::atomic<std::uint8_t> asleep_{0};                  // a Sleep, or 0: awake
+  mutable std::atomic<bool> room_awaited_{false};
   std::atomic<bool> closed_{false};
+  std::uint32_t seen_ = 0;  // consumer's: the signal it has acted on
   const std::size_t final_size_;
   const std::size_t layer_size_;
   std::vector<TapRecord> records_;

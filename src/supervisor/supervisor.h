@@ -53,9 +53,10 @@ struct SupervisedBreach {
 class SegmentSink {
  public:
   virtual ~SegmentSink() = default;
-  // May wait where the sequence is strict; must return at once with kLost where it is optimistic
-  // and there is no room. kLost is counted in the report (`unlogged`).
-  enum class Taken : std::uint8_t { kTaken, kLost };
+  // Never waits: optimistic sequences share the worker. Without room an optimistic entry is kLost,
+  // counted in the report (`unlogged`); a strict one is kLater: it is offered again, and until it
+  // is taken the sequence gets no verdict and room() for it is 0.
+  enum class Taken : std::uint8_t { kTaken, kLost, kLater };
   virtual Taken segment(const ChainBinding& binding, const Segment& segment,
                         OverflowPolicy policy) = 0;
   virtual Taken breach(const SupervisedBreach& breach, OverflowPolicy policy) = 0;
