@@ -23,6 +23,7 @@ static_assert(std::endian::native == std::endian::little);
 const std::string kJsonFile = std::string("/") + kAnchorJsonName;
 const std::string kTextFile = std::string("/") + kAnchorTextName;
 const std::string kRowsFile = std::string("/") + kAnchorRowsName;
+const std::string kSupervisionFile = std::string("/") + kAnchorSupervisionName;
 
 constexpr std::size_t kReadPiece = std::size_t{256} << 10;
 
@@ -97,6 +98,24 @@ Status load_text(const std::string& path, const AnchorDocument& document,
   return {};
 }
 
+Status load_supervision(const std::string& path, const AnchorDocument& document,
+                        AnchorArtifact& artifact) {
+  if (document.supervision.digest.empty()) {
+    struct stat info {};
+    if (::lstat(path.c_str(), &info) != 0) return {};
+    return fail(ErrorKind::kForbidden, "anchor_unexpected_file",
+                path +
+                    " is not named by anchor.json, so nothing vouches for it; move it away, "
+                    "'fieldprint anchor calibrate' makes one that is named");
+  }
+  FP_ASSIGN(artifact.supervision, read_whole(path, kAnchorMaxSupervision));
+  if (artifact.supervision.size() != document.supervision.size ||
+      digest_string(sha256(artifact.supervision)) != document.supervision.digest) {
+    return mismatch(path);
+  }
+  return {};
+}
+
 tl::unexpected<Error> bad_rows(const std::string& path, const std::string& what) {
   return fail(ErrorKind::kCorrupt, "anchor_corrupt", path + ": " + what);
 }
@@ -161,6 +180,30 @@ Status load_rows(const std::string& path, const AnchorDocument& document,
   return {};
 }
 
+// A folder beside `target` with all files of the artifact, synced.
+Result<TemporaryFolder> write_beside(const std::string& target, const AnchorArtifact& artifact,
+                                     const AnchorDocument& document) {
+  FP_ASSIGN(const std::string json, print_anchor_json(document));
+  const std::string header = anchor_rows_header(artifact);
+  FP_ASSIGN(TemporaryFolder temporary, TemporaryFolder::create(target));
+  FP_TRY(write_file_synced(temporary.path() + kTextFile, {text_bytes(artifact.text)}));
+  FP_TRY(write_file_synced(temporary.path() + kRowsFile,
+                           {text_bytes(header), value_bytes(artifact.k), value_bytes(artifact.v),
+                            value_bytes(artifact.beta_fit)}));
+  if (!artifact.supervision.empty()) {
+    FP_TRY(
+        write_file_synced(temporary.path() + kSupervisionFile, {text_bytes(artifact.supervision)}));
+  }
+  FP_TRY(write_file_synced(temporary.path() + kJsonFile, {text_bytes(json)}));
+  FP_TRY(sync_folder(temporary.path()));
+  return temporary;
+}
+
+Status sync_parent(const std::string& target) {
+  const std::filesystem::path parent = std::filesystem::path(target).parent_path();
+  return sync_folder(parent.empty() ? "." : parent.string());
+}
+
 }  // namespace
 
 Status save_anchor(AnchorArtifact& artifact, const std::string& folder) {
@@ -171,19 +214,21 @@ Status save_anchor(AnchorArtifact& artifact, const std::string& folder) {
                 target + " exists already; choose another folder or remove it");
   }
   FP_ASSIGN(const AnchorDocument document, describe_anchor(artifact));
-  FP_ASSIGN(const std::string json, print_anchor_json(document));
-  const std::string header = anchor_rows_header(artifact);
-  FP_ASSIGN(TemporaryFolder temporary, TemporaryFolder::create(target));
-  FP_TRY(write_file_synced(temporary.path() + kTextFile, {text_bytes(artifact.text)}));
-  FP_TRY(write_file_synced(temporary.path() + kRowsFile,
-                           {text_bytes(header), value_bytes(artifact.k), value_bytes(artifact.v),
-                            value_bytes(artifact.beta_fit)}));
-  FP_TRY(write_file_synced(temporary.path() + kJsonFile, {text_bytes(json)}));
-  FP_TRY(sync_folder(temporary.path()));
+  FP_ASSIGN(TemporaryFolder temporary, write_beside(target, artifact, document));
   FP_TRY(rename_folder(temporary.path(), target));
   temporary.keep();
-  const std::filesystem::path parent = std::filesystem::path(target).parent_path();
-  FP_TRY(sync_folder(parent.empty() ? "." : parent.string()));
+  FP_TRY(sync_parent(target));
+  artifact.digest = document.head.digest;
+  return {};
+}
+
+Status replace_anchor(AnchorArtifact& artifact, const std::string& folder) {
+  const std::string target = without_trailing_slash(folder);
+  FP_ASSIGN(const AnchorDocument document, describe_anchor(artifact));
+  // After the exchange the temporary folder is the old anchor, and goes.
+  FP_ASSIGN(const TemporaryFolder temporary, write_beside(target, artifact, document));
+  FP_TRY(exchange_folders(temporary.path(), target));
+  FP_TRY(sync_parent(target));
   artifact.digest = document.head.digest;
   return {};
 }
@@ -192,9 +237,10 @@ Result<LoadedAnchor> load_anchor_files(const std::string& folder) {
   const std::string base = without_trailing_slash(folder);
   FP_ASSIGN(const std::string json, read_whole(base + kJsonFile, kAnchorMaxJson));
   FP_ASSIGN(const AnchorDocument document, parse_anchor_json(text_bytes(json)));
-  LoadedAnchor loaded{document.head, document.text, document.rows};
+  LoadedAnchor loaded{document.head, document.text, document.rows, document.supervision};
   FP_TRY(load_text(base + kTextFile, document, loaded.artifact));
   FP_TRY(load_rows(base + kRowsFile, document, loaded.artifact));
+  FP_TRY(load_supervision(base + kSupervisionFile, document, loaded.artifact));
   FP_TRY(check_anchor_values(loaded.artifact));
   return loaded;
 }

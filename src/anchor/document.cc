@@ -58,6 +58,9 @@ Status check_head(const AnchorDocument& document) {
     return corrupt("model_digest is not sha256:<64 hex digits>");
   if (!is_digest_text(document.text.digest)) return corrupt("text.digest is not a SHA-256");
   if (!is_digest_text(document.rows.digest)) return corrupt("rows.digest is not a SHA-256");
+  if (!document.supervision.digest.empty() && !is_digest_text(document.supervision.digest)) {
+    return corrupt("supervision.digest is not a SHA-256");
+  }
   if (head.recipe.method != "exact") {
     return fail(ErrorKind::kUnsupported, "anchor_version",
                 "recipe.method '" + head.recipe.method + "' is unknown to this build");
@@ -164,7 +167,7 @@ Result<std::string> print_anchor_json(const AnchorDocument& document) {
   const AnchorArtifact& head = document.head;
   CanonicalValue::Array tokens;
   for (const TokenId token : head.tokens) tokens.emplace_back(std::int64_t{token});
-  const CanonicalValue root(CanonicalValue::Object{
+  CanonicalValue::Object root{
       {"format", kFormat},
       {"version", kAnchorVersion},
       {"name", head.name},
@@ -179,8 +182,11 @@ Result<std::string> print_anchor_json(const AnchorDocument& document) {
       {"tokens", std::move(tokens)},
       {"text", file_value(document.text)},
       {"rows", file_value(document.rows)},
-  });
-  const Result<std::string> text = canonical_print(root);
+  };
+  if (!document.supervision.digest.empty()) {
+    root.emplace("supervision", file_value(document.supervision));
+  }
+  const Result<std::string> text = canonical_print(CanonicalValue(std::move(root)));
   if (!text) return rename(text.error());
   return *text;
 }
@@ -208,10 +214,19 @@ Result<AnchorDocument> parse_anchor_json(std::span<const std::uint8_t> bytes) {
   const CanonicalValue& recipe = fields.object("recipe");
   const CanonicalValue& text_file = fields.object("text");
   const CanonicalValue& rows_file = fields.object("rows");
+  const CanonicalValue* const supervision_file =
+      member(&*root, "supervision") == nullptr ? nullptr : &fields.object("supervision");
   Status status = fields.finish();
   head.recipe = read_recipe(recipe, status);
   document.text = read_file_value(text_file, "anchor.text", kAnchorMaxText, status);
   document.rows = read_file_value(rows_file, "anchor.rows", kAnchorMaxRows, status);
+  if (supervision_file != nullptr) {
+    document.supervision =
+        read_file_value(*supervision_file, "anchor.supervision", kAnchorMaxSupervision, status);
+    if (status && (document.supervision.digest.empty() || document.supervision.size == 0)) {
+      return corrupt("supervision has no digest or no size; an anchor without one leaves it out");
+    }
+  }
   if (!status) return rename(status.error());
   for (const CanonicalValue& token : tokens) {
     if (token.integer() == nullptr || *token.integer() < 0 || *token.integer() > INT32_MAX) {
@@ -280,6 +295,15 @@ Result<AnchorDocument> describe_anchor(const AnchorArtifact& artifact) {
   hash.update(bytes_of(artifact.beta_fit));
   document.rows = {digest_string(hash.finish()),
                    header.size() + anchor_kv_elements(head) * 4 + anchor_beta_elements(head) * 4};
+  if (artifact.supervision.size() > kAnchorMaxSupervision) {
+    return fail(ErrorKind::kTooLarge, "anchor_too_large",
+                "the supervision recipe has " + std::to_string(artifact.supervision.size()) +
+                    " bytes, at most " + std::to_string(kAnchorMaxSupervision) + " are allowed");
+  }
+  if (!artifact.supervision.empty()) {
+    document.supervision = {digest_string(sha256(artifact.supervision)),
+                            artifact.supervision.size()};
+  }
   FP_ASSIGN(const std::string json, print_anchor_json(document));
   head.digest = digest_string(sha256(json));
   return document;

@@ -13,21 +13,24 @@
 namespace fieldprint {
 
 inline constexpr std::int64_t kAnchorVersion = 1;
-inline constexpr std::size_t kAnchorMaxJson = std::size_t{1} << 20;      // bytes of anchor.json
-inline constexpr std::size_t kAnchorMaxText = std::size_t{1} << 20;      // bytes of text
-inline constexpr std::uint64_t kAnchorMaxRows = std::uint64_t{2} << 30;  // of rows.safetensors
-inline constexpr std::int32_t kAnchorMinTokens = 2;                      // the sink and one row
+inline constexpr std::size_t kAnchorMaxJson = std::size_t{1} << 20;          // bytes of anchor.json
+inline constexpr std::size_t kAnchorMaxText = std::size_t{1} << 20;          // bytes of text
+inline constexpr std::uint64_t kAnchorMaxRows = std::uint64_t{2} << 30;      // of rows.safetensors
+inline constexpr std::size_t kAnchorMaxSupervision = std::size_t{96} << 20;  // of supervision.json
+inline constexpr std::int32_t kAnchorMinTokens = 2;                          // the sink and one row
 inline constexpr std::int32_t kAnchorMaxTokens = 8192;
 inline constexpr std::int32_t kAnchorMaxLayers = 1024;
 inline constexpr std::int32_t kAnchorMaxHeads = 1024;
 inline constexpr std::int32_t kAnchorMaxHeadDim = 1024;
 inline constexpr std::size_t kAnchorMaxName = 128;  // bytes, no control characters
 
-// An artifact without its text, rows and beta, plus the digests of the files with them.
+// An artifact without its text, rows, beta and supervision, plus the digests of the files with
+// them.
 struct AnchorDocument {
   AnchorArtifact head;
   FileDigest text;
   FileDigest rows;
+  FileDigest supervision;  // empty digest: the anchor has none
 };
 
 // Elements of k (and of v); of beta_fit without head_dim. Sizes must be in the limits.

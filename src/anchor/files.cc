@@ -112,4 +112,18 @@ Status rename_folder(const std::string& from, const std::string& to) {
   return io_error("io_write", "cannot rename " + from + " to " + to);
 }
 
+Status exchange_folders(const std::string& a, const std::string& b) {
+  if (::renameat2(AT_FDCWD, a.c_str(), AT_FDCWD, b.c_str(), RENAME_EXCHANGE) == 0) return {};
+  if (errno == EINVAL || errno == ENOSYS) {
+    const std::string aside = b + ".old";
+    FP_TRY(rename_folder(b, aside));
+    FP_TRY(rename_folder(a, b));
+    return rename_folder(aside, a);
+  }
+  if (errno == ENOENT) {
+    return fail(ErrorKind::kNotFound, "anchor_missing", "there is no anchor folder " + b);
+  }
+  return io_error("io_write", "cannot exchange " + a + " and " + b);
+}
+
 }  // namespace fieldprint

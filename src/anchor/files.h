@@ -38,5 +38,8 @@ Status write_file_synced(const std::string& path,
 Status sync_folder(const std::string& path);
 // Renames a folder; an existing target is never replaced. Errors: anchor_exists, io_write.
 Status rename_folder(const std::string& from, const std::string& to);
+// Two folders change places; where the file system cannot do that in one step, in three. Errors:
+// anchor_missing (one of them is not there), io_write.
+Status exchange_folders(const std::string& a, const std::string& b);
 
 }  // namespace fieldprint

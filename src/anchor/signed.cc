@@ -32,7 +32,8 @@ Status check_names(const std::string& folder) {
                   path + " is a symbolic link; an anchor's files must be in its folder");
     }
     const bool known = name == kAnchorJsonName || name == kAnchorTextName ||
-                       name == kAnchorRowsName || name == kBundleName;
+                       name == kAnchorRowsName || name == kAnchorSupervisionName ||
+                       name == kBundleName;
     if (!known) {
       return fail(ErrorKind::kForbidden, "anchor_unexpected_file",
                   path + " is no part of an anchor; move it away");
@@ -61,10 +62,14 @@ Result<std::string> read_bundle(const std::string& folder) {
 }
 
 Manifest manifest_of(const LoadedAnchor& anchor) {
-  return {anchor.artifact.name,
-          {{kAnchorJsonName, anchor.artifact.digest},
-           {kAnchorRowsName, anchor.rows.digest},
-           {kAnchorTextName, anchor.text.digest}}};
+  Manifest manifest{anchor.artifact.name,
+                    {{kAnchorJsonName, anchor.artifact.digest},
+                     {kAnchorRowsName, anchor.rows.digest},
+                     {kAnchorTextName, anchor.text.digest}}};
+  if (!anchor.supervision.digest.empty()) {
+    manifest.files.push_back({kAnchorSupervisionName, anchor.supervision.digest});
+  }
+  return manifest;
 }
 
 tl::unexpected<Error> mismatch(const std::string& folder, const std::string& what) {

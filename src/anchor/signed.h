@@ -1,7 +1,8 @@
 // Anchor folders with a signature: what is in them, and that it is what was signed.
 //
-// The folder holds anchor.json, text, rows.safetensors and model.sig, and nothing else: a
-// file that the signature does not cover has no place beside files that it does.
+// The folder holds anchor.json, text, rows.safetensors, model.sig, supervision.json if anchor.json
+// names one, and nothing else: a file that the signature does not cover has no place beside files
+// that it does.
 #pragma once
 
 #include <span>
