@@ -71,16 +71,15 @@ struct Pacemaker::Store {
   }
 };
 
-std::vector<bool> standing_readings(const SupervisionReport& report) {
+std::vector<bool> standing_readings(std::span<const SegmentReading> timeline,
+                                    std::span<const RollbackRecord> rollbacks) {
   std::vector<bool> standing;
-  for (const SegmentReading& reading : report.timeline) {
-    bool stands = true;
-    for (std::size_t i = reading.generation; i < report.rollbacks.size(); ++i) {
-      const RollbackRecord& rollback = report.rollbacks[i];
-      // Stopping takes back what comes after to_token too.
-      if (rollback.to_token < reading.end_token) stands = false;
-    }
-    standing.push_back(stands);
+  for (const SegmentReading& reading : timeline) {
+    const auto after =
+        rollbacks.subspan(std::min<std::size_t>(reading.generation, rollbacks.size()));
+    standing.push_back(std::all_of(after.begin(), after.end(), [&](const RollbackRecord& rollback) {
+      return rollback.to_token >= reading.end_token;
+    }));
   }
   return standing;
 }
@@ -134,7 +133,7 @@ std::size_t Pacemaker::add(const std::string& owner, const std::string& agent,
   // Which of its segments the ledger lacks is not known.
   if (report.unlogged > 0) return 0;
   const auto dims = static_cast<std::size_t>(coherence.recipe().dims);
-  const std::vector<bool> standing = standing_readings(report);
+  const std::vector<bool> standing = standing_readings(report.timeline, report.rollbacks);
   const std::string anchor = digest_string(report.binding.anchor_digest);
   const std::lock_guard lock(mutex_);
   std::size_t taken = 0;
