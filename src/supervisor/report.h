@@ -13,6 +13,9 @@
 
 namespace fieldprint {
 
+// A sequence is rolled back to a multiple of this many of its own tokens.
+inline constexpr std::uint64_t kCheckpointTokens = 16;
+
 // What happens to a response's tokens before their segment has been judged.
 enum class ReleaseMode : std::uint8_t {
   kOff,         // never judged: fingerprints are recorded, angles too, nothing follows from them

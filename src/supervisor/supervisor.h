@@ -33,9 +33,6 @@
 
 namespace fieldprint {
 
-// A sequence is rolled back to a multiple of this many of its own tokens.
-inline constexpr std::uint64_t kCheckpointTokens = 16;
-
 struct SupervisorOptions {
   std::int32_t workers = 1;       // 1..16; a sequence stays with one
   std::size_t ring_slots = 1024;  // states each worker may be behind
