@@ -62,6 +62,14 @@ class ChatPrinter final : public ResponsePrinter {
                  nullptr);
   }
 
+  std::string rollback(const RollbackEvent& event, std::uint32_t ordinal) override {
+    OrderedJson body = head_json("chat.completion.chunk");
+    body["choices"] = OrderedJson::array();
+    if (null_usage_) body["usage"] = nullptr;
+    body["fieldprint"] = {{"rollback", rollback_event_json(event, ordinal)}};
+    return dump_json(body);
+  }
+
   std::string finish(const ChoiceDoneEvent& event, const Evidence* evidence) override {
     return chunk(event.choice, OrderedJson::object(), nullptr, finish_reason_name(event.reason),
                  evidence);

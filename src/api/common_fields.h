@@ -24,8 +24,9 @@ Result<std::vector<ChatMessage>> read_messages(const nlohmann::json& messages,
 // An array of token ids. Errors: invalid_type, invalid_value.
 Result<std::vector<TokenId>> read_tokens(const nlohmann::json& tokens, const std::string& param);
 
-// The `fieldprint` object: override and session. Other keys in it are refused: what is asked
-// of the trust machinery is never ignored. Errors: invalid_type, invalid_value, unknown_field.
+// The `fieldprint` object: override, session, release, timeline. Other keys in it are refused: what
+// is asked of the trust machinery is never ignored. Errors: invalid_type, invalid_value,
+// unknown_field.
 Status read_fieldprint_field(BodyReader& fields, const ApiLimits& limits, RequestBase& base);
 
 // Fills base.ignored_fields and ignored_count.

@@ -45,6 +45,15 @@ class CompletionPrinter final : public ResponsePrinter {
     return chunk(event.choice, event.text, logprobs_json(event.logprobs, offset), nullptr, nullptr);
   }
 
+  std::string rollback(const RollbackEvent& event, std::uint32_t ordinal) override {
+    offsets_.at(static_cast<std::size_t>(event.choice)) = event.text_characters;
+    OrderedJson body = head_json();
+    body["choices"] = OrderedJson::array();
+    if (null_usage_) body["usage"] = nullptr;
+    body["fieldprint"] = {{"rollback", rollback_event_json(event, ordinal)}};
+    return dump_json(body);
+  }
+
   std::string finish(const ChoiceDoneEvent& event, const Evidence* evidence) override {
     return chunk(event.choice, "", nullptr, finish_reason_name(event.reason), evidence);
   }

@@ -14,6 +14,8 @@ namespace {
 using nlohmann::json;
 
 constexpr const char* kOverride = "fieldprint.override";
+constexpr ReleaseChoice kReleases[] = {ReleaseChoice::kNone, ReleaseChoice::kOff,
+                                       ReleaseChoice::kOptimistic, ReleaseChoice::kStrict};
 
 // The envelope as an object, or as base64 of its text for clients that pass it on unread.
 Result<std::string> read_envelope(const json& value, const ApiLimits& limits) {
@@ -41,7 +43,41 @@ std::string digest_of(CanonicalValue::Object object) {
   return digest_string(sha256(*text));
 }
 
+Status read_supervision(BodyReader& fields, const ApiLimits& limits, RequestBase& base) {
+  FP_ASSIGN(const auto release, fields.text("release", limits.label_bytes));
+  if (release) {
+    base.release = parse_release_choice(*release);
+    if (!base.release) {
+      return field_wrong_value("fieldprint.release", "must be strict, optimistic, off or none");
+    }
+  }
+  FP_ASSIGN(const auto timeline, fields.boolean("timeline"));
+  if (timeline.value_or(false)) base.timeline = TimelineWanted::kOn;
+  return {};
+}
+
 }  // namespace
+
+const char* release_choice_name(ReleaseChoice choice) {
+  switch (choice) {
+    case ReleaseChoice::kNone:
+      return "none";
+    case ReleaseChoice::kOff:
+      return release_mode_name(ReleaseMode::kOff);
+    case ReleaseChoice::kOptimistic:
+      return release_mode_name(ReleaseMode::kOptimistic);
+    case ReleaseChoice::kStrict:
+      return release_mode_name(ReleaseMode::kStrict);
+  }
+  FP_UNREACHABLE();
+}
+
+std::optional<ReleaseChoice> parse_release_choice(std::string_view name) {
+  for (const ReleaseChoice choice : kReleases) {
+    if (name == release_choice_name(choice)) return choice;
+  }
+  return std::nullopt;
+}
 
 Status read_fieldprint_field(BodyReader& fields, const ApiLimits& limits, RequestBase& base) {
   const json* object = fields.find("fieldprint");
@@ -53,11 +89,14 @@ Status read_fieldprint_field(BodyReader& fields, const ApiLimits& limits, Reques
   }
   FP_ASSIGN(auto session, inner.text("session", limits.session_bytes));
   base.session = std::move(session).value_or("");
+  FP_TRY(read_supervision(inner, limits, base));
   const std::vector<std::string> unknown = inner.unknown();
   if (!unknown.empty()) {
     const std::string name = unknown.front().substr(0, 128);
-    return fail(ErrorKind::kInvalid, "unknown_field",
-                "'" + name + "' is not known; 'fieldprint' takes override and session", name);
+    return fail(
+        ErrorKind::kInvalid, "unknown_field",
+        "'" + name + "' is not known; 'fieldprint' takes override, session, release and timeline",
+        name);
   }
   return {};
 }

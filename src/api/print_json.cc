@@ -11,23 +11,9 @@ namespace {
 // The largest integer a JavaScript client reads exactly.
 constexpr std::uint64_t kMaxExactInteger = (1ULL << 53) - 1;
 
-// To so many units per one: dividing by a whole number gives the shortest decimal.
-double rounded(double value, double units) { return std::round(value * units) / units; }
-
 // Seeds beyond 2^53-1 print as strings, or half the clients would read another seed.
 OrderedJson seed_json(std::uint64_t seed) {
   return seed <= kMaxExactInteger ? OrderedJson(seed) : OrderedJson(std::to_string(seed));
-}
-
-OrderedJson mass_json(const UsageReport& usage) {
-  OrderedJson mass = OrderedJson::object();
-  for (int i = 0; i < kKvClasses; ++i) {
-    const auto cls = static_cast<KvClass>(i);
-    if (cls == KvClass::kReserved) continue;
-    const double value = usage.mass[i];
-    mass[kv_class_name(cls)] = std::isfinite(value) ? OrderedJson(rounded(value, 1e6)) : nullptr;
-  }
-  return mass;
 }
 
 OrderedJson receipt_json(const ReceiptInfo& receipt) {
@@ -37,6 +23,19 @@ OrderedJson receipt_json(const ReceiptInfo& receipt) {
 }
 
 }  // namespace
+
+double rounded(double value, double units) { return std::round(value * units) / units; }
+
+OrderedJson mass_json(std::span<const float, kKvClasses> mass) {
+  OrderedJson out = OrderedJson::object();
+  for (std::size_t i = 0; i < mass.size(); ++i) {
+    const auto cls = static_cast<KvClass>(i);
+    if (cls == KvClass::kReserved) continue;
+    const double value = mass[i];
+    out[kv_class_name(cls)] = std::isfinite(value) ? OrderedJson(rounded(value, 1e6)) : nullptr;
+  }
+  return out;
+}
 
 const char* anchor_trust_name(AnchorTrust trust) {
   switch (trust) {
@@ -74,7 +73,7 @@ OrderedJson evidence_json(const Evidence& evidence) {
   for (const std::uint64_t seed : evidence.seeds) seeds.push_back(seed_json(seed));
   OrderedJson block = {
       {"anchor", evidence.anchor ? anchor_json(*evidence.anchor) : OrderedJson(nullptr)},
-      {"attention_mass", mass_json(evidence.usage)},
+      {"attention_mass", mass_json(evidence.usage.mass)},
       {"cached_tokens", evidence.usage.cached_tokens},
       {"profile", evidence.profile},
       {"seeds", std::move(seeds)},
@@ -91,6 +90,7 @@ OrderedJson evidence_json(const Evidence& evidence) {
   }
   block["override"] = evidence.override_digest.empty() ? OrderedJson(nullptr)
                                                        : OrderedJson(evidence.override_digest);
+  block["supervision"] = supervision_json(evidence);
   block["receipt"] = evidence.receipt ? receipt_json(*evidence.receipt) : OrderedJson(nullptr);
   block["prefill_seconds"] = rounded(evidence.usage.prefill_seconds, 1e6);
   block["decode_seconds"] = rounded(evidence.usage.decode_seconds, 1e6);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 
 #include "api/response.h"
@@ -14,9 +15,14 @@ using OrderedJson = nlohmann::ordered_json;  // keys in the order written
 std::string dump_json(const OrderedJson& value);
 OrderedJson usage_json(const UsageReport& usage);
 OrderedJson evidence_json(const Evidence& evidence);
+OrderedJson mass_json(std::span<const float, kKvClasses> mass);
+OrderedJson supervision_json(const Evidence& evidence);  // null: nothing was supervised
+OrderedJson rollback_event_json(const RollbackEvent& event, std::uint32_t ordinal);
 OrderedJson anchor_json(const AnchorInfo& anchor);
 const char* finish_reason_name(FinishReason reason);
 
+// Rounded to so many units per one: dividing by a whole number gives the shortest decimal.
+double rounded(double value, double units);
 // A log-probability as a finite number with the digits a float has.
 double print_logprob(float logprob);
 

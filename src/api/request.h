@@ -21,7 +21,19 @@
 namespace fieldprint {
 
 enum class Streaming : std::uint8_t { kOff, kOn };
-enum class StreamUsage : std::uint8_t { kOff, kOn };  // stream_options.include_usage
+enum class StreamUsage : std::uint8_t { kOff, kOn };     // stream_options.include_usage
+enum class TimelineWanted : std::uint8_t { kOff, kOn };  // fieldprint.timeline
+
+// How closely an answer is supervised, weakest first: `fieldprint.release` and the server's
+// --release and --min-release.
+enum class ReleaseChoice : std::uint8_t {
+  kNone,  // not at all: nothing is tapped
+  kOff,   // and the rest: ReleaseMode of the same name
+  kOptimistic,
+  kStrict,
+};
+const char* release_choice_name(ReleaseChoice choice);  // "none", "off", "optimistic", "strict"
+std::optional<ReleaseChoice> parse_release_choice(std::string_view name);
 
 // What chat and plain completions have in common.
 struct RequestBase {
@@ -35,8 +47,10 @@ struct RequestBase {
   StreamUsage stream_usage = StreamUsage::kOff;
   std::string user;
   std::string cache_salt;
-  std::string override_envelope;            // DSSE text of `fieldprint.override`; empty: none
-  std::string session;                      // `fieldprint.session`; empty: none
+  std::string override_envelope;         // DSSE text of `fieldprint.override`; empty: none
+  std::string session;                   // `fieldprint.session`; empty: none
+  std::optional<ReleaseChoice> release;  // `fieldprint.release`; absent: the server's
+  TimelineWanted timeline = TimelineWanted::kOff;
   std::vector<std::string> ignored_fields;  // sorted, at most ApiLimits::ignored_listed
   std::size_t ignored_count = 0;            // of all, listed or not
 };

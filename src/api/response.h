@@ -60,6 +60,9 @@ struct Evidence {
   std::vector<std::uint64_t> seeds;  // one per choice
   std::vector<std::string> ignored_fields;
   std::size_t ignored_count = 0;
+  // One per choice, null for one that was not supervised. Empty: none was.
+  std::vector<std::shared_ptr<const SupervisionReport>> supervision;
+  TimelineWanted timeline = TimelineWanted::kOff;
 };
 
 struct ChoiceResult {
@@ -76,6 +79,9 @@ class ResponsePrinter {
   // First chunk of a choice; nullopt where the format has none.
   virtual std::optional<std::string> opening(std::int32_t choice) = 0;
   virtual std::string delta(const DeltaEvent& event) = 0;
+  // Data of a rollback event. ordinal: which of this choice's, from 1. It is a chunk without
+  // choices, so that a client that reads every event as a chunk finds nothing to add.
+  virtual std::string rollback(const RollbackEvent& event, std::uint32_t ordinal) = 0;
   // evidence: given on the last choice to finish, else null.
   virtual std::string finish(const ChoiceDoneEvent& event, const Evidence* evidence) = 0;
   virtual std::string usage(const UsageReport& usage) = 0;
@@ -83,6 +89,9 @@ class ResponsePrinter {
 std::unique_ptr<ResponsePrinter> make_chat_printer(ResponseHead head, const RequestBase& base);
 std::unique_ptr<ResponsePrinter> make_completion_printer(ResponseHead head,
                                                          const RequestBase& base);
+
+// The angles of a choice that the text that stayed was measured by, in order.
+std::vector<double> kept_angles(const SupervisionReport& report);
 
 // {"error":{message,type,param,code}}. percent: added while a model loads.
 std::string print_error(const Error& error, std::optional<int> percent = std::nullopt);
@@ -114,7 +123,7 @@ std::string print_revocation(const RevocationReceipt& receipt);
 AnchorInfo anchor_info(const AnchorStanding& standing);
 
 // Text of each choice in a response body of ours or OpenAI's: whole JSON, or a stream of
-// "data:" lines. Errors: response_invalid.
+// "data:" lines, rollbacks carried out. Errors: response_invalid.
 Result<std::vector<std::string>> response_texts(std::string_view body);
 
 // {"status":"ok"} and the like.

@@ -45,10 +45,38 @@ Status add_choices(const json& body, std::vector<std::string>& texts) {
   return {};
 }
 
+// Takes back the text behind a rollback's place.
+Status roll_back(const json& rollback, std::vector<std::string>& texts) {
+  std::uint64_t places[2] = {};
+  const char* names[2] = {"choice", "from_byte"};
+  for (int i = 0; i < 2; ++i) {
+    const auto found = rollback.find(names[i]);
+    if (found == rollback.end() || !found->is_number_unsigned()) {
+      return invalid("a rollback has no choice or no from_byte");
+    }
+    places[i] = found->get<std::uint64_t>();
+  }
+  const auto [choice, kept] = places;
+  if (choice >= texts.size() || kept > texts[choice].size()) {
+    return invalid("a rollback keeps more than there is");
+  }
+  texts[choice].resize(kept);
+  return {};
+}
+
+// The rollback that a chunk of ours states; null: none.
+const json* rollback_of(const json& body) {
+  const auto block = body.find("fieldprint");
+  if (block == body.end() || !block->is_object()) return nullptr;
+  const auto rollback = block->find("rollback");
+  return rollback == block->end() || !rollback->is_object() ? nullptr : &*rollback;
+}
+
 Status add_body(std::string_view text, const ApiLimits& limits, std::vector<std::string>& texts) {
   const Result<json> body = parse_json_body(text, limits);
   if (!body) return invalid(body.error().message);
   if (body->contains("error")) return invalid("it is an error");
+  if (const json* rollback = rollback_of(*body)) return roll_back(*rollback, texts);
   return add_choices(*body, texts);
 }
 

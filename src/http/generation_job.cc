@@ -26,9 +26,12 @@ GenerationJob::GenerationJob(ServerState& state, Parts parts)
   const auto count = static_cast<std::size_t>(parts_.base.choices);
   choices_.resize(count);
   last_text_.resize(count);
+  rollbacks_.resize(count);
   evidence_.override_digest = parts_.override_digest;
   evidence_.profile = state.service.engine->numeric_profile();
   evidence_.seeds.resize(count);
+  evidence_.supervision.resize(count);
+  evidence_.timeline = parts_.base.timeline;
   evidence_.ignored_fields = parts_.base.ignored_fields;
   evidence_.ignored_count = parts_.base.ignored_count;
   state_.metrics.streams.add(1);
@@ -58,9 +61,15 @@ void GenerationJob::note(const DeltaEvent& event) {
   last_text_[choice] = now;
 }
 
+void GenerationJob::note(const RollbackEvent& event) {
+  if (parts_.receipt) parts_.receipt->note(event);
+}
+
 void GenerationJob::note(const ChoiceDoneEvent& event) {
   if (parts_.receipt) parts_.receipt->note(event);
-  evidence_.seeds[index_of(event.choice, choices_.size())] = event.seed;
+  const std::size_t choice = index_of(event.choice, choices_.size());
+  evidence_.seeds[choice] = event.seed;
+  evidence_.supervision[choice] = event.supervision;
 }
 
 void GenerationJob::note(const DoneEvent& event) {
@@ -99,20 +108,24 @@ void GenerationJob::log_end(const char* outcome) {
                           {"seconds", seconds_since(parts_.start)}});
 }
 
-void GenerationJob::gather(GenerationEvent event) {
-  if (auto* delta = std::get_if<DeltaEvent>(&event)) {
-    note(*delta);
-    ChoiceResult& choice = choices_[index_of(delta->choice, choices_.size())];
-    choice.text += delta->text;
-    for (TokenLogprob& token : delta->logprobs) choice.logprobs.push_back(std::move(token));
-  } else if (const auto* done = std::get_if<ChoiceDoneEvent>(&event)) {
-    note(*done);
-    choices_[index_of(done->choice, choices_.size())].reason = done->reason;
-  } else if (const auto* end = std::get_if<DoneEvent>(&event)) {
-    note(*end);
-  } else {
-    note(std::get<FailedEvent>(event));
-  }
+void GenerationJob::gather(DeltaEvent event) {
+  note(event);
+  ChoiceResult& choice = choices_[index_of(event.choice, choices_.size())];
+  choice.text += event.text;
+  for (TokenLogprob& token : event.logprobs) choice.logprobs.push_back(std::move(token));
+}
+
+void GenerationJob::gather(const RollbackEvent& event) {
+  note(event);
+  ChoiceResult& choice = choices_[index_of(event.choice, choices_.size())];
+  FP_CHECK(event.text_bytes <= choice.text.size());
+  choice.text.resize(event.text_bytes);
+  if (event.logprobs < choice.logprobs.size()) choice.logprobs.resize(event.logprobs);
+}
+
+void GenerationJob::gather(const ChoiceDoneEvent& event) {
+  note(event);
+  choices_[index_of(event.choice, choices_.size())].reason = event.reason;
 }
 
 Result<std::string> GenerationJob::whole() {
@@ -133,30 +146,42 @@ void GenerationJob::flush_finish(std::string& out, const Evidence* evidence) {
   pending_finish_.reset();
 }
 
-void GenerationJob::frame(GenerationEvent& event, std::string& out) {
-  if (const auto* delta = std::get_if<DeltaEvent>(&event)) {
-    note(*delta);
-    flush_finish(out, nullptr);
-    append_event(out, parts_.printer->delta(*delta));
-  } else if (const auto* done = std::get_if<ChoiceDoneEvent>(&event)) {
-    note(*done);
-    flush_finish(out, nullptr);
-    pending_finish_ = *done;
-  } else if (const auto* end = std::get_if<DoneEvent>(&event)) {
-    note(*end);
-    flush_finish(out, &evidence_);
-    if (parts_.base.stream_usage == StreamUsage::kOn) {
-      append_event(out, parts_.printer->usage(end->usage));
-    }
-    out += kSseDone;
-  } else {
-    const auto& failed = std::get<FailedEvent>(event);
-    note(failed);
-    flush_finish(out, nullptr);
-    // The status line said 200 long ago, so the error is an event of its own.
-    append_event(out, print_error(failed.error));
-    out += kSseDone;
+void GenerationJob::frame(const DeltaEvent& event, std::string& out) {
+  note(event);
+  flush_finish(out, nullptr);
+  append_event(out, parts_.printer->delta(event));
+}
+
+void GenerationJob::frame(const RollbackEvent& event, std::string& out) {
+  note(event);
+  // Text is taken back only under optimistic release, which a stream gets by asking for it.
+  FP_CHECK(parts_.release == ReleaseMode::kOptimistic);
+  flush_finish(out, nullptr);
+  const std::uint32_t ordinal = ++rollbacks_[index_of(event.choice, rollbacks_.size())];
+  append_named_event(out, "fieldprint.rollback", parts_.printer->rollback(event, ordinal));
+}
+
+void GenerationJob::frame(const ChoiceDoneEvent& event, std::string& out) {
+  note(event);
+  flush_finish(out, nullptr);
+  pending_finish_ = event;
+}
+
+void GenerationJob::frame(const DoneEvent& event, std::string& out) {
+  note(event);
+  flush_finish(out, &evidence_);
+  if (parts_.base.stream_usage == StreamUsage::kOn) {
+    append_event(out, parts_.printer->usage(event.usage));
   }
+  out += kSseDone;
+}
+
+void GenerationJob::frame(const FailedEvent& event, std::string& out) {
+  note(event);
+  flush_finish(out, nullptr);
+  // The status line said 200 long ago, so the error is an event of its own.
+  append_event(out, print_error(event.error));
+  out += kSseDone;
 }
 
 std::string GenerationJob::frames() {
@@ -174,7 +199,7 @@ std::string GenerationJob::frames() {
   while (!finished_ && out.size() < kBatchBytes) {
     auto event = parts_.generation->next(wait);
     if (!event) break;
-    frame(*event, out);
+    std::visit([&](const auto& each) { frame(each, out); }, *event);
     wait = std::chrono::milliseconds(0);
   }
   const auto now = Clock::now();

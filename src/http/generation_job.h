@@ -8,6 +8,8 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
+#include <variant>
 #include <vector>
 
 #include "api/response.h"
@@ -29,6 +31,7 @@ class GenerationJob {
     Clock::time_point start;     // of the request
     Clock::time_point deadline;  // whole responses only
     std::string request_id;
+    std::optional<ReleaseMode> release;     // absent: not supervised
     std::string override_digest;            // empty: none
     std::unique_ptr<ReceiptDraft> receipt;  // null: receipts are off
   };
@@ -47,7 +50,7 @@ class GenerationJob {
       }
       if (Clock::now() >= parts_.deadline) return deadline_error();
       auto event = parts_.generation->next(kSlice);
-      if (event) gather(std::move(*event));
+      if (event) std::visit([this](auto& each) { gather(std::move(each)); }, *event);
     }
     return whole();
   }
@@ -62,12 +65,21 @@ class GenerationJob {
  private:
   static constexpr std::chrono::milliseconds kSlice{100};
 
-  void gather(GenerationEvent event);  // whole responses
+  void gather(DeltaEvent event);  // whole responses
+  void gather(const RollbackEvent& event);
+  void gather(const ChoiceDoneEvent& event);
+  void gather(const DoneEvent& event) { note(event); }
+  void gather(const FailedEvent& event) { note(event); }
   Result<std::string> whole();
   tl::unexpected<Error> deadline_error();
-  void frame(GenerationEvent& event, std::string& out);  // streams
+  void frame(const DeltaEvent& event, std::string& out);  // streams
+  void frame(const RollbackEvent& event, std::string& out);
+  void frame(const ChoiceDoneEvent& event, std::string& out);
+  void frame(const DoneEvent& event, std::string& out);
+  void frame(const FailedEvent& event, std::string& out);
   void flush_finish(std::string& out, const Evidence* evidence);
   void note(const DeltaEvent& event);
+  void note(const RollbackEvent& event);
   void note(const ChoiceDoneEvent& event);
   void note(const DoneEvent& event);
   void note(const FailedEvent& event);
@@ -84,6 +96,7 @@ class GenerationJob {
   bool finished_ = false;
   bool first_text_seen_ = false;
   std::vector<Clock::time_point> last_text_;  // per choice
+  std::vector<std::uint32_t> rollbacks_;      // events so far, per choice
   Clock::time_point last_write_;
 };
 

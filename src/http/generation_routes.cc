@@ -10,6 +10,7 @@
 #include "http/ids.h"
 #include "http/respond.h"
 #include "http/routes.h"
+#include "http/supervision.h"
 
 namespace fieldprint {
 namespace {
@@ -18,15 +19,16 @@ using Clock = std::chrono::steady_clock;
 using Spans = std::vector<TokenSpan>;
 
 // An anchor is itself the beginning of the sequence: what follows takes no BOS.
-enum class Front : std::uint8_t { kAnchor, kBare };
-Front front_of(const ServerState& state, const RequestBase& base) {
-  return state.service.anchor && base.override_envelope.empty() ? Front::kAnchor : Front::kBare;
+Anchored anchored(const ServerState& state, const RequestBase& base) {
+  return state.service.anchor && base.override_envelope.empty() ? Anchored::kYes : Anchored::kNo;
+}
+
+ChatRender render_of(const ServerState& state, const RequestBase& base) {
+  return {.add_generation_prompt = true, .add_bos = anchored(state, base) == Anchored::kNo};
 }
 
 Result<Spans> prompt_of(const ServerState& state, const ChatRequest& request) {
-  const ChatRender render{.add_generation_prompt = true,
-                          .add_bos = front_of(state, request.base) == Front::kBare};
-  return state.service.text->render(request.messages, render);
+  return state.service.text->render(request.messages, render_of(state, request.base));
 }
 
 Result<Spans> prompt_of(const ServerState& state, const CompletionRequest& request) {
@@ -39,10 +41,29 @@ Result<Spans> prompt_of(const ServerState& state, const CompletionRequest& reque
   // Text never becomes control tokens; who wants these sends token ids.
   span.tokens = state.service.text->encode(std::get<std::string>(request.prompt), false);
   const TextService& text = *state.service.text;
-  if (front_of(state, request.base) == Front::kBare && text.adds_bos() && text.bos() >= 0) {
+  if (anchored(state, request.base) == Anchored::kNo && text.adds_bos() && text.bos() >= 0) {
     span.tokens.insert(span.tokens.begin(), text.bos());
   }
   return Spans{std::move(span)};
+}
+
+Spans reminder(const ServerState& state, const ChatRequest& request) {
+  return reminder_of(state, request, render_of(state, request.base));
+}
+// A plain completion has no turns to say it between.
+Spans reminder(const ServerState& /*state*/, const CompletionRequest& /*request*/) { return {}; }
+
+// What the engine is to do about drift; absent: nothing is watched.
+template <typename Request>
+std::optional<SupervisionRequest> supervision_of(const ServerState& state, const Request& request,
+                                                 std::optional<ReleaseMode> release,
+                                                 const ReceiptDraft* receipt) {
+  if (!release) return std::nullopt;
+  SupervisionRequest supervision;
+  supervision.release = *release;
+  if (receipt != nullptr) supervision.salt = receipt->salt();
+  if (*release != ReleaseMode::kOff) supervision.reminder = reminder(state, request);
+  return supervision;
 }
 
 // The tenant is the API key, so two keys never share prefix pages; a client can
@@ -111,7 +132,8 @@ Result<std::optional<OverrideGrant>> admit_override(const ServerState& state,
 Result<std::unique_ptr<Generation>> submit(ServerState& state, const httplib::Request& http,
                                            const Kind& kind, const std::string& id,
                                            RequestBase& base, Spans prompt,
-                                           std::optional<OverrideGrant> grant) {
+                                           std::optional<OverrideGrant> grant,
+                                           std::optional<SupervisionRequest> supervision) {
   if (!base.sampling.seed) base.sampling.seed = draw_seed();
   GenerationRequest request;
   request.id = id;
@@ -123,6 +145,7 @@ Result<std::unique_ptr<Generation>> submit(ServerState& state, const httplib::Re
   request.choices = base.choices;
   request.use_anchor = state.service.anchor.has_value() && !grant;
   request.override_grant = std::move(grant);
+  request.supervision = std::move(supervision);
   request.cache_salt = salt_of(state, http, base.cache_salt);
   if (base.streaming == Streaming::kOff) {
     request.deadline = Clock::now() + state.options.request_deadline;
@@ -180,6 +203,9 @@ Status generate(ServerState& state, const httplib::Request& http, httplib::Respo
   if (!parsed) return tl::unexpected(std::move(parsed.error()));
   RequestBase& base = parsed->base;
   FP_TRY(state.check_model(base.model, "model"));
+  FP_ASSIGN(const std::optional<ReleaseMode> release,
+            decide_release(state.options.release, base, anchored(state, base),
+                           state.service.engine->supervision()));
   auto slot = state.admissions.enter();
   if (!slot) {
     return fail(ErrorKind::kUnavailable, "server_busy",
@@ -201,7 +227,8 @@ Status generate(ServerState& state, const httplib::Request& http, httplib::Respo
   const std::string override_digest = grant ? grant->id : "";
   if (receipt) receipt->describe(base, id, override_digest);
   FP_ASSIGN(auto generation,
-            submit(state, http, kind, id, base, std::move(prompt), std::move(grant)));
+            submit(state, http, kind, id, base, std::move(prompt), std::move(grant),
+                   supervision_of(state, *parsed, release, receipt.get())));
   ResponseHead head{id, static_cast<std::int64_t>(std::time(nullptr)),
                     base.model.empty() ? state.service.model_id : base.model,
                     state.system_fingerprint};
@@ -210,7 +237,7 @@ Status generate(ServerState& state, const httplib::Request& http, httplib::Respo
       state, GenerationJob::Parts{
                  std::move(*slot), std::move(generation), kind.make_printer(std::move(head), base),
                  base, context.request_start, Clock::now() + state.options.request_deadline,
-                 context.request_id, override_digest, std::move(receipt)});
+                 context.request_id, release, override_digest, std::move(receipt)});
   switch (base.streaming) {
     case Streaming::kOff:
       respond_whole(state, response, *job);

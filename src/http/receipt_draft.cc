@@ -75,6 +75,12 @@ void ReceiptDraft::note(const DeltaEvent& event) {
   texts_.at(static_cast<std::size_t>(event.choice)) += event.text;
 }
 
+void ReceiptDraft::note(const RollbackEvent& event) {
+  std::string& text = texts_.at(static_cast<std::size_t>(event.choice));
+  FP_CHECK(event.text_bytes <= text.size());
+  text.resize(event.text_bytes);
+}
+
 void ReceiptDraft::note(const ChoiceDoneEvent& event) {
   const auto index = static_cast<std::size_t>(event.choice);
   ReceiptChoice& choice = receipt_.choices.at(index);

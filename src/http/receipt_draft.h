@@ -19,6 +19,7 @@ class ReceiptDraft {
   // body: the request's bytes as they came. The service must have a receipt book.
   ReceiptDraft(const ServerState& state, const char* endpoint, std::string_view body);
 
+  const ReceiptSalt& salt() const { return receipt_.salt; }  // the fingerprint chains' too
   const std::string& id() const { return receipt_.id; }
   // The salted commitment of the request: may stand in the ledger.
   const std::string& request_commitment() const { return receipt_.request_digest; }
@@ -26,6 +27,7 @@ class ReceiptDraft {
   void describe(const RequestBase& base, const std::string& response_id,
                 const std::string& override_digest);
   void note(const DeltaEvent& event);
+  void note(const RollbackEvent& event);
   void note(const ChoiceDoneEvent& event);
   // Signs, logs and stores it. Never fails the response: a receipt that could not be issued
   // is said to be missing, with the reason, and counted.

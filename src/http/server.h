@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "api/request.h"
 #include "core/error.h"
 #include "core/metrics.h"
 #include "http/service.h"
@@ -24,6 +25,11 @@ namespace fieldprint {
 
 enum class OpsListener : std::uint8_t { kOn, kOff };
 enum class VllmMetricNames : std::uint8_t { kOff, kOn };
+
+struct ReleasePolicy {
+  ReleaseChoice fallback = ReleaseChoice::kStrict;  // where a request says nothing
+  ReleaseChoice minimum = ReleaseChoice::kOff;      // weaker ones are refused
+};
 
 struct ServerOptions {
   std::string host = "127.0.0.1";  // beyond loopback only with api_keys
@@ -45,6 +51,8 @@ struct ServerOptions {
   std::chrono::milliseconds read_timeout{30'000};       // whole request, first byte to last
   std::chrono::milliseconds write_timeout{30'000};      // one blocked write
   std::chrono::milliseconds metrics_max_age{50};  // /metrics text is rebuilt at most this often
+
+  ReleasePolicy release;
 
   VllmMetricNames vllm_metrics = VllmMetricNames::kOff;  // export vllm:* aliases too
   std::string build_version;                             // "0.1.0+<commit>", in /version

@@ -59,6 +59,8 @@ void list_base(std::ostream& out, const RequestBase& base) {
   if (!base.cache_salt.empty()) out << "cache_salt " << base.cache_salt << '\n';
   if (!base.override_envelope.empty()) out << "override " << base.override_envelope << '\n';
   if (!base.session.empty()) out << "session " << base.session << '\n';
+  if (base.release) out << "release " << release_choice_name(*base.release) << '\n';
+  if (base.timeline == TimelineWanted::kOn) out << "timeline\n";
   for (const std::string& name : base.ignored_fields) out << "ignored " << name << '\n';
   if (base.ignored_count != base.ignored_fields.size()) {
     out << "ignored_count " << base.ignored_count << '\n';

@@ -34,7 +34,7 @@ constexpr const char* kEvidence =
     R"("attention_mass":{"sink":0.25,"anchor":0.1,"system":0.0,"user":0.65,"tool":0.0,)"
     R"("memory":0.0,"output":0.0},"cached_tokens":4,"profile":"fast/test",)"
     R"("seeds":[7,"9007199254740992"],"ignored_fields":["zeta"],)"
-    R"("override":null,"receipt":null,)"
+    R"("override":null,"supervision":null,"receipt":null,)"
     R"("prefill_seconds":0.0,"decode_seconds":0.0})";
 constexpr const char* kUsage =
     R"("usage":{"prompt_tokens":5,"completion_tokens":2,"total_tokens":7,)"
@@ -134,6 +134,82 @@ TEST(CompletionPrinter, TextOffsetsRunOnOverChunks) {
   EXPECT_EQ(offsets(printer->delta({0, "é!z", {two, one}})), "[0,2]");
   EXPECT_EQ(offsets(printer->delta({1, "z", {one}})), "[0]");
   EXPECT_EQ(offsets(printer->delta({0, "z", {one}})), "[3]");
+}
+
+TEST(CompletionPrinter, OffsetsGoBackWithTheText) {
+  RequestBase base;
+  base.sampling.logprobs = 0;
+  const auto printer = make_completion_printer(head("cmpl-1"), base);
+  const TokenLogprob two{1, "é!", -1.0F, {}};
+  (void)printer->delta({0, "é!", {two}});
+  (void)printer->delta({0, "é!", {two}});
+  RollbackEvent event;
+  event.text_bytes = 3;
+  event.text_characters = 2;
+  (void)printer->rollback(event, 1);
+  EXPECT_EQ(json::parse(printer->delta({0, "é!", {two}}))["choices"][0]["logprobs"]["text_offset"],
+            json::array({2}));
+}
+
+TEST(ChatPrinter, ARollbackIsAChunkThatAddsNothing) {
+  RequestBase base;
+  base.stream_usage = StreamUsage::kOn;
+  const auto printer = make_chat_printer(head("chatcmpl-1"), base);
+  RollbackEvent event;
+  event.choice = 1;
+  event.text_bytes = 9;
+  event.text_characters = 7;
+  event.logprobs = 3;
+  event.record.from_token = 40;
+  event.record.to_token = 32;
+  event.record.released_tokens = 5;
+  event.record.change = RollbackChange::kQuarantine;
+  event.record.cause = BreachCause::kNoDirection;
+  event.record.angle = std::numeric_limits<double>::quiet_NaN();
+  EXPECT_EQ(printer->rollback(event, 2),
+            R"({"id":"chatcmpl-1","object":"chat.completion.chunk","created":1700000000,)"
+            R"("model":"m","system_fingerprint":"fieldprint-0.1.0-abc","choices":[],"usage":null,)"
+            R"("fieldprint":{"rollback":{"choice":1,"from_index":7,"from_byte":9,)"
+            R"("from_logprob":3,"generation":2,"reason":"no_direction","change":"quarantine",)"
+            R"("angle":null,"from_token":40,"to_token":32,"released_tokens":5}}})");
+}
+
+TEST(ResponseTexts, RollbacksAreCarriedOut) {
+  const std::string begin = R"(data: {"choices":[{"index":0,"delta":{"content":"good bad"}}]})"
+                            "\n\n";
+  const auto rollback = [](const char* fields) {
+    return std::string("event: fieldprint.rollback\ndata: ") +
+           R"({"choices":[],"fieldprint":{"rollback":{)" + fields + "}}}\n\n";
+  };
+  const auto texts = response_texts(begin + rollback(R"("choice":0,"from_byte":5)") +
+                                    R"(data: {"choices":[{"index":0,"delta":{"content":"end"}}]})");
+  ASSERT_TRUE(texts) << texts.error().message;
+  EXPECT_EQ(*texts, std::vector<std::string>{"good end"});
+  for (const char* fields : {R"("choice":0)", R"("choice":0,"from_byte":9)",
+                             R"("choice":1,"from_byte":0)", R"("choice":0,"from_byte":-1)"}) {
+    EXPECT_FALSE(response_texts(begin + rollback(fields))) << fields;
+  }
+}
+
+TEST(Supervision, AnglesAreThoseOfTheTextThatStayed) {
+  SupervisionReport report;
+  const auto add = [&](std::uint32_t generation, std::uint64_t end, double angle) {
+    SegmentReading reading;
+    reading.generation = generation;
+    reading.end_token = end;
+    reading.measured = true;
+    reading.angle = angle;
+    report.timeline.push_back(reading);
+  };
+  add(0, 16, 0.1);
+  add(0, 32, 0.2);
+  add(0, 48, 0.9);
+  report.rollbacks.push_back({48, 32, 0, RollbackChange::kReseed, BreachCause::kLimit, 0.9});
+  add(1, 48, 0.8);
+  report.rollbacks.push_back({48, 16, 0, RollbackChange::kReseed, BreachCause::kLimit, 0.8});
+  add(2, 32, 0.3);
+  report.timeline.emplace_back().generation = 2;  // nothing measured
+  EXPECT_EQ(kept_angles(report), (std::vector<double>{0.1, 0.3}));
 }
 
 TEST(Print, Errors) {

@@ -4,6 +4,8 @@
 #include <array>
 #include <deque>
 
+#include "http/fake_supervision.h"
+
 namespace fieldprint::testing_http {
 namespace {
 
@@ -125,21 +127,73 @@ class FakeGeneration final : public Generation {
     const bool full =
         request.max_tokens >= 0 && static_cast<std::int32_t>(pieces.size()) >= request.max_tokens;
     const bool stopped = cut_at_stop(pieces, request.stop);
+    FakeCourse course;
+    course.gap = behaviour_.gap;
+    std::size_t sent = 0;
+    if (request.supervision && request.supervision->release != ReleaseMode::kOff) {
+      sent = plan_breaches(request, choice, pieces, course, usage);
+    }
+    for (; sent < pieces.size(); ++sent) push_delta(request, choice, pieces[sent]);
     usage.completion_tokens += static_cast<std::int32_t>(pieces.size());
     for (const std::string& piece : pieces) {
-      DeltaEvent delta{choice, piece, {}};
-      if (request.sampling.logprobs >= 0) {
-        delta.logprobs.push_back(logprob_of(piece, request.sampling.logprobs));
-      }
-      events_.push_back(std::move(delta));
+      course.tokens.push_back(piece.empty() ? 0 : static_cast<unsigned char>(piece[0]));
     }
-    const bool length = full && !stopped;
-    std::vector<TokenId> tokens;
-    for (const std::string& piece : pieces) {
-      tokens.push_back(piece.empty() ? 0 : static_cast<unsigned char>(piece[0]));
+    ChoiceDoneEvent done{choice, full && !stopped ? FinishReason::kLength : FinishReason::kStop,
+                         seed, course.tokens};
+    if (behaviour_.filtered && !course.rollbacks.empty())
+      done.reason = FinishReason::kContentFilter;
+    if (request.supervision) {
+      const FakePlace place{request.id, static_cast<std::size_t>(choice), engine_.model_,
+                            request.use_anchor ? engine_.anchor_ : std::string()};
+      done.supervision = fake_report(*request.supervision, place, course);
     }
-    events_.push_back(ChoiceDoneEvent{choice, length ? FinishReason::kLength : FinishReason::kStop,
-                                      seed, std::move(tokens)});
+    events_.push_back(std::move(done));
+  }
+
+  // Words that do not stay. Optimistic release sends them and takes them back. Returns how many
+  // words of the answer are sent already; a filtered answer ends with them.
+  std::size_t plan_breaches(const GenerationRequest& request, std::int32_t choice,
+                            std::vector<std::string>& pieces, FakeCourse& course,
+                            UsageReport& usage) {
+    if (behaviour_.breaches == 0) return 0;
+    const bool shown = request.supervision->release == ReleaseMode::kOptimistic;
+    const std::size_t keep = std::min(behaviour_.keep, pieces.size());
+    RollbackEvent event;
+    event.choice = choice;
+    for (std::size_t i = 0; i < keep; ++i) {
+      push_delta(request, choice, pieces[i]);
+      event.text_bytes += pieces[i].size();
+    }
+    event.text_characters = event.text_bytes;  // the words are ASCII
+    event.logprobs = keep;
+    for (std::int32_t i = 0; i < behaviour_.breaches; ++i) {
+      const bool last = i + 1 == behaviour_.breaches;
+      event.record = {keep + 2,
+                      keep,
+                      shown ? 2U : 0U,
+                      RollbackChange::kReseed,
+                      BreachCause::kLimit,
+                      1.5 + i,
+                      KvClass::kReserved,
+                      {0.25F, 0.5F, 0, 0.25F}};
+      if (last && behaviour_.filtered) event.record.change = RollbackChange::kStop;
+      course.rollbacks.push_back(event.record);
+      usage.dropped_tokens += 2;
+      if (!shown) continue;
+      push_delta(request, choice, "WRONG ");
+      push_delta(request, choice, "wörds ");
+      events_.push_back(event);
+    }
+    if (behaviour_.filtered) pieces.resize(keep);
+    return keep;
+  }
+
+  void push_delta(const GenerationRequest& request, std::int32_t choice, const std::string& piece) {
+    DeltaEvent delta{choice, piece, {}};
+    if (request.sampling.logprobs >= 0) {
+      delta.logprobs.push_back(logprob_of(piece, request.sampling.logprobs));
+    }
+    events_.push_back(std::move(delta));
   }
 
   std::optional<GenerationEvent> end(FailedEvent event) {
@@ -206,6 +260,17 @@ void FakeEngine::set(Behaviour behaviour) {
 void FakeEngine::set_anchor(std::string digest) {
   const std::lock_guard lock(mutex_);
   anchor_ = std::move(digest);
+}
+
+void FakeEngine::set_supervision(SupervisionInfo info, std::string model_digest) {
+  const std::lock_guard lock(mutex_);
+  supervision_ = info;
+  model_ = std::move(model_digest);
+}
+
+SupervisionInfo FakeEngine::supervision() const {
+  const std::lock_guard lock(mutex_);
+  return supervision_;
 }
 
 void FakeEngine::release() {

@@ -43,15 +43,23 @@ class FakeEngine final : public Engine {
     int fail_after = -1;                // deltas before it fails with `failure`
     std::optional<Error> failure = {};  // with fail_after < 0: submit() returns it
     std::chrono::milliseconds pace{0};  // between deltas
+    // Supervised requests: breaches of each choice, each with two words to be dropped after the
+    // first `keep` of the answer's; and whether the last one ends it.
+    std::int32_t breaches = 0;
+    std::size_t keep = 1;
+    bool filtered = false;
+    std::uint64_t gap = 0;  // tokens without a record
   };
   void set(Behaviour behaviour);
   void set_anchor(std::string digest);  // what stands in front, for usage.anchors
-  void release();                       // lets stalled generations go on
+  // What can be supervised, and the model that reports are about.
+  void set_supervision(SupervisionInfo info, std::string model_digest = {});
+  void release();  // lets stalled generations go on
 
   Result<std::unique_ptr<Generation>> submit(GenerationRequest request) override;
   Result<RevocationOutcome> revoke(const RevokeAnchor& command) override;
   AnchorState anchor_state() const override;
-  SupervisionInfo supervision() const override { return {}; }
+  SupervisionInfo supervision() const override;
   EngineStats stats() const override;
   const EngineOptions& options() const override { return options_; }
   const ModelConfig& config() const override { return config_; }
@@ -78,6 +86,8 @@ class FakeEngine final : public Engine {
   GenerationRequest last_;
   std::vector<std::string> revoked_;
   std::string anchor_;
+  std::string model_;
+  SupervisionInfo supervision_;
   RevokeAnchor last_revocation_;
   std::uint64_t releases_ = 0;
   bool draining_ = false;
