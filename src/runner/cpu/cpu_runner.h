@@ -3,25 +3,19 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 
 #include "attention/cpu/kv_layout.h"
 #include "model/model.h"
+#include "runner/profile.h"
 #include "runner/runner.h"
 
 namespace fieldprint {
 
-// kFast: every layout and tile that ggml has. kInvariant: a token's bits do not
-// depend on the batch it is computed in; costs prompt speed on repacked types.
-enum class NumericProfile : std::uint8_t { kFast, kInvariant };
-
-// Called while weights load with the share done, 0..1.
-using LoadProgress = std::function<void(double)>;
-
 // Cores that this process may use, at least 1: what threads = 0 means.
 int usable_cores();
 
+// In kInvariant, types that ggml repacks cost prompt speed.
 struct CpuRunnerOptions {
   int threads = 0;             // 0 = one per core this process may use
   std::int64_t kv_tokens = 0;  // capacity of the KV pool; rounded up to pages; > 0
