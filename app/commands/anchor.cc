@@ -9,7 +9,9 @@
 #include "app/commands/commands.h"
 #include "app/support/format.h"
 #include "app/support/paths.h"
+#include "app/support/supervision.h"
 #include "app/support/trust.h"
+#include "crypto/sha256.h"
 
 namespace fieldprint::app {
 namespace {
@@ -19,21 +21,23 @@ std::size_t row_bytes(const AnchorArtifact& anchor) {
 }
 
 nlohmann::ordered_json describe(const AnchorArtifact& anchor) {
-  return {{"name", anchor.name},
-          {"digest", anchor.digest},
-          {"signed", false},
-          {"model_digest", anchor.model_digest},
-          {"tokens", anchor.length()},
-          {"recipe",
-           {{"method", anchor.recipe.method},
-            {"wrap", anchor.recipe.wrap},
-            {"chat_template", anchor.recipe.chat_template},
-            {"numeric_profile", anchor.recipe.numeric_profile}}},
-          {"layers", anchor.layers},
-          {"kv_heads", anchor.kv_heads},
-          {"head_dim", anchor.head_dim},
-          {"row_bytes", row_bytes(anchor)},
-          {"text", anchor.text}};
+  return {
+      {"name", anchor.name},
+      {"digest", anchor.digest},
+      {"signed", false},
+      {"model_digest", anchor.model_digest},
+      {"tokens", anchor.length()},
+      {"recipe",
+       {{"method", anchor.recipe.method},
+        {"wrap", anchor.recipe.wrap},
+        {"chat_template", anchor.recipe.chat_template},
+        {"numeric_profile", anchor.recipe.numeric_profile}}},
+      {"layers", anchor.layers},
+      {"kv_heads", anchor.kv_heads},
+      {"head_dim", anchor.head_dim},
+      {"row_bytes", row_bytes(anchor)},
+      {"supervision", anchor.supervision.empty() ? "" : digest_string(sha256(anchor.supervision))},
+      {"text", anchor.text}};
 }
 
 void print_json(const nlohmann::ordered_json& json) {
@@ -51,14 +55,15 @@ Result<int> cmd_anchor_show(const CommandInput& input) {
     return 0;
   }
   fmt::print(
-      "name     {}\ndigest   {}\nsigned   no (development)\nmodel    {}\n"
-      "tokens   {}\nrecipe   {}, wrap {}, template {}, profile {}\n"
-      "rows     {} layers x {} KV heads x {} dims, {}\ntext     {} bytes\n\n{}\n",
+      "name        {}\ndigest      {}\nsigned      no (development)\nmodel       {}\n"
+      "tokens      {}\nrecipe      {}, wrap {}, template {}, profile {}\n"
+      "rows        {} layers x {} KV heads x {} dims, {}\nsupervision {}\ntext        {} "
+      "bytes\n\n{}\n",
       anchor.name, anchor.digest, anchor.model_digest, anchor.length(), anchor.recipe.method,
       anchor.recipe.wrap,
       anchor.recipe.chat_template.empty() ? "none" : anchor.recipe.chat_template,
       anchor.recipe.numeric_profile, anchor.layers, anchor.kv_heads, anchor.head_dim,
-      human_bytes(row_bytes(anchor)), anchor.text.size(), anchor.text);
+      human_bytes(row_bytes(anchor)), supervision_line(anchor), anchor.text.size(), anchor.text);
   return 0;
 }
 

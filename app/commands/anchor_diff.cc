@@ -8,6 +8,7 @@
 #include "anchor/artifact.h"
 #include "app/commands/commands.h"
 #include "app/support/format.h"
+#include "app/support/supervision.h"
 #include "app/support/trust.h"
 #include "attention/bf16.h"
 
@@ -83,6 +84,7 @@ std::vector<Field> fields_of(const AnchorArtifact& a, const AnchorArtifact& b) {
           {"wrap", a.recipe.wrap, b.recipe.wrap},
           {"template", a.recipe.chat_template, b.recipe.chat_template},
           {"profile", a.recipe.numeric_profile, b.recipe.numeric_profile},
+          {"supervision", supervision_line(a), supervision_line(b)},
           {"tokens", std::to_string(a.length()), std::to_string(b.length())},
           {"shape", fmt::format("{}x{}x{}", a.layers, a.kv_heads, a.head_dim),
            fmt::format("{}x{}x{}", b.layers, b.kv_heads, b.head_dim)}};
@@ -96,15 +98,15 @@ std::size_t common_tokens(const AnchorArtifact& a, const AnchorArtifact& b) {
 void print_text(const AnchorArtifact& a, const AnchorArtifact& b, const Lines& diff) {
   for (const Field& field : fields_of(a, b)) {
     if (field.a == field.b) continue;
-    fmt::print("{:<9} {} -> {}\n", field.name, field.a, field.b);
+    fmt::print("{:<11} {} -> {}\n", field.name, field.a, field.b);
   }
   const double distance = rows_distance(a, b);
-  fmt::print("rows      {}\n", std::isnan(distance)
-                                   ? std::string("of different shape")
-                                   : fmt::format("largest difference {:g}", distance));
-  fmt::print("tokens    the first {} are the same\n", common_tokens(a, b));
+  fmt::print("rows        {}\n", std::isnan(distance)
+                                     ? std::string("of different shape")
+                                     : fmt::format("largest difference {:g}", distance));
+  fmt::print("tokens      the first {} are the same\n", common_tokens(a, b));
   if (a.text == b.text) {
-    fmt::print("text      the same\n");
+    fmt::print("text        the same\n");
     return;
   }
   fmt::print("text\n");

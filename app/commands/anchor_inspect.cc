@@ -7,6 +7,8 @@
 #include "app/commands/commands.h"
 #include "app/support/authority.h"
 #include "app/support/format.h"
+#include "app/support/supervision.h"
+#include "supervisor/recipe.h"
 
 namespace fieldprint::app {
 namespace {
@@ -85,6 +87,11 @@ Result<int> cmd_anchor_inspect(const CommandInput& input) {
                          plain ? fmt::format("'{}' {}, {} tokens", plain->name,
                                              short_digest(plain->digest), plain->length())
                                : "");
+  if (plain) {
+    const auto recipe = plain->supervision.empty() ? Result<SupervisionRecipe>(SupervisionRecipe{})
+                                                   : parse_supervision_recipe(plain->supervision);
+    good = report.add("supervision", recipe, supervision_line(*plain)) && good;
+  }
   RegistryOptions options;
   options.checkpoint_max_age = settings.integer("max-checkpoint-age");
   const auto registry = AnchorRegistry::open(Env::real(), trust, options);

@@ -10,6 +10,7 @@
 #include "core/check.h"
 #include "core/log.h"
 #include "crypto/sha256.h"
+#include "engine/anchor_supervision.h"
 
 namespace fieldprint::app {
 namespace {
@@ -122,6 +123,7 @@ Result<ChosenAnchor> choose_anchor(const Settings& settings, const ModelStack& s
                 fmt::format("{} was compiled for model {}, this one is {}; compile it again",
                             chosen.folder, anchor.model_digest, stack.digest),
                 "anchor");
+  FP_ASSIGN(chosen.binding.supervision, supervision_of(anchor, stack.model->config));
   chosen.binding.mode = mode_of(settings.text("anchor-mode"));
   chosen.binding.gamma = static_cast<float>(settings.number("gamma"));
   chosen.binding.psi = static_cast<float>(settings.number("psi"));

@@ -28,7 +28,7 @@ Status check_anchor_settings(const Settings& settings);
 // or without an anchor; else the anchor loads through it, with its errors. Compiling uses the
 // runner's pages; they are free again afterwards. Compiled texts are kept in
 // <state_dir>/anchors/<model digest>-<text digest>. Errors: those of load_anchor,
-// compile_anchor and save_anchor; anchor_model_mismatch.
+// compile_anchor, save_anchor and supervision_of; anchor_model_mismatch.
 Result<ChosenAnchor> choose_anchor(const Settings& settings, const ModelStack& stack,
                                    Runner& runner, AnchorRegistry* registry);
 

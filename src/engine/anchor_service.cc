@@ -6,6 +6,7 @@
 
 #include "anchor/watcher.h"
 #include "core/log.h"
+#include "engine/anchor_supervision.h"
 
 namespace fieldprint {
 namespace {
@@ -22,7 +23,7 @@ class WatchedAnchors final : public AnchorService {
         options_(options),
         place_(front.place),
         binding_(binding) {
-    remember(front);
+    remember(front, binding);
     watch(std::move(front));
   }
 
@@ -47,7 +48,7 @@ class WatchedAnchors final : public AnchorService {
 
  private:
   std::optional<AnchorStanding> find(const std::string& digest) const;
-  void remember(const PromotedAnchor& anchor);
+  void remember(const PromotedAnchor& anchor, AnchorBinding binding);
   void watch(PromotedAnchor anchor);
   Status on_end(const AnchorEnd& end);
   // The anchor's digest if the subject is one of ours or the promotion of one.
@@ -79,9 +80,9 @@ std::optional<AnchorStanding> WatchedAnchors::find(const std::string& digest) co
   return std::nullopt;
 }
 
-void WatchedAnchors::remember(const PromotedAnchor& anchor) {
+void WatchedAnchors::remember(const PromotedAnchor& anchor, AnchorBinding binding) {
   if (!anchor.artifact) return;
-  AnchorStanding standing{binding_, anchor.authority};
+  AnchorStanding standing{std::move(binding), anchor.authority};
   standing.binding.artifact = anchor.artifact;
   const std::lock_guard lock(mutex_);
   standings_.push_back(std::move(standing));
@@ -124,6 +125,13 @@ AnchorBinding WatchedAnchors::replacement(std::optional<PromotedAnchor>& loaded)
   }
   AnchorBinding binding = binding_;
   binding.artifact = fallback->artifact;
+  auto supervision = supervision_of(*fallback->artifact, engine_.config());
+  if (!supervision) {
+    log_error("the fallback anchor cannot be supervised: " + supervision.error().message,
+              {{"code", supervision.error().code}});
+    return {};
+  }
+  binding.supervision = std::move(*supervision);
   loaded = std::move(*fallback);
   return binding;
 }
@@ -150,7 +158,7 @@ Result<std::optional<RevocationOutcome>> WatchedAnchors::take_away(const std::st
     endings_.push_back({digest, cause, reason.code, unix_now(), outcome});
   }
   if (loaded && outcome.replacement == loaded->artifact->digest) {
-    remember(*loaded);
+    remember(*loaded, command.replacement);
     watch(std::move(*loaded));
   }
   return std::optional(std::move(outcome));
