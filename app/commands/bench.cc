@@ -12,6 +12,7 @@
 #include "app/support/format.h"
 #include "app/support/model_stack.h"
 #include "runner/cpu/cpu_runner.h"
+#include "runner/cuda/cuda_runner.h"
 
 namespace fieldprint::app {
 namespace {
@@ -29,11 +30,40 @@ std::vector<BenchCase> cases_of(const Settings& settings) {
   return cases;
 }
 
+bool on_cuda(const Settings& settings) { return settings.text("device") == "cuda"; }
+
 struct Row {
   BenchResult result;
   int threads = 0;
   std::string profile;
+  std::string device;
+  double read_limit = 0;  // GB/s that the device was seen to read; 0: not measured
 };
+
+// On a GPU every weight is bf16, whatever the file holds.
+BenchBytes bytes_of(const Settings& settings, const Model& model) {
+  BenchBytes bytes;
+  const GgufTensor* embedding = model.file->tensor("token_embd.weight");
+  bytes.weights = static_cast<std::int64_t>(model.weight_bytes);
+  if (embedding != nullptr) bytes.embedding = static_cast<std::int64_t>(embedding->bytes);
+  if (on_cuda(settings)) {
+    constexpr std::int64_t kBf16 = 2;
+    bytes.weights = kBf16 * model.parameters;
+    bytes.embedding = kBf16 * model.config.vocab * model.config.hidden;
+  }
+  bytes.kv_per_token = kv_bytes_per_token(model.config, settings.text("kv-dtype"));
+  return bytes;
+}
+
+nlohmann::ordered_json known(double value) {
+  return value > 0 ? nlohmann::ordered_json(value) : nlohmann::ordered_json();
+}
+
+// GB/s of the generation over what the device can read; 0: one of them is not known.
+double share_of_limit(const Row& row) {
+  const bool both = row.result.bytes > 0 && row.read_limit > 0;
+  return both ? row.result.gigabytes_per_second() / row.read_limit : 0;
+}
 
 nlohmann::ordered_json row_json(const ModelStack& stack, const Settings& settings, const Row& row) {
   const BenchResult& r = row.result;
@@ -49,7 +79,8 @@ nlohmann::ordered_json row_json(const ModelStack& stack, const Settings& setting
           {"model_type", stack.model->config.architecture + " " + stack.model->quantization},
           {"model_size", stack.model->weight_bytes},
           {"model_n_params", stack.model->parameters},
-          {"backends", "CPU"},
+          {"backends", on_cuda(settings) ? "CUDA" : "CPU"},
+          {"device", row.device},
           {"numeric_profile", row.profile},
           {"type_kv", settings.text("kv-dtype")},
           {"n_threads", row.threads},
@@ -60,26 +91,40 @@ nlohmann::ordered_json row_json(const ModelStack& stack, const Settings& setting
           {"n_parallel", r.bench_case.parallel},
           {"avg_ts", r.mean_rate()},
           {"stddev_ts", r.rate_deviation()},
-          {"avg_gbs", r.bytes > 0 ? nlohmann::ordered_json(r.gigabytes_per_second())
-                                  : nlohmann::ordered_json()},
+          {"avg_gbs", known(r.bytes > 0 ? r.gigabytes_per_second() : 0)},
+          {"read_limit_gbs", known(row.read_limit)},
+          {"read_share", known(share_of_limit(row))},
+          {r.bench_case.prompt > 0 ? "ttft_ms" : "itl_ms",
+           {{"p50", 1e3 * r.latency(0.5)},
+            {"p95", 1e3 * r.latency(0.95)},
+            {"p99", 1e3 * r.latency(0.99)}}},
           {"samples_ns", std::move(samples_ns)},
           {"samples_ts", std::move(samples_ts)}};
 }
 
 void print_markdown_head() {
-  fmt::print("| {:<28} | {:>10} | {:>8} | {:<7} | {:>7} | {:<16} | {:>18} | {:>6} |\n", "model",
-             "size", "params", "backend", "threads", "test", "t/s", "GB/s");
-  fmt::print("| {:-<28} | {:->9}: | {:->7}: | {:-<7} | {:->6}: | {:-<16} | {:->17}: | {:->5}: |\n",
-             "", "", "", "", "", "", "", "");
+  fmt::print(
+      "| {:<28} | {:>10} | {:>8} | {:<7} | {:>7} | {:<16} | {:>20} | {:>16} | {:>7} | {:>6} |\n",
+      "model", "size", "params", "backend", "threads", "test", "t/s", "p50/p99 ms", "GB/s",
+      "limit");
+  fmt::print(
+      "| {:-<28} | {:->9}: | {:->7}: | {:-<7} | {:->6}: | {:-<16} | {:->19}: | {:->15}: | {:->6}: "
+      "| {:->5}: |\n",
+      "", "", "", "", "", "", "", "", "", "");
 }
 
-void print_markdown(const ModelStack& stack, const Row& row) {
+void print_markdown(const ModelStack& stack, const Settings& settings, const Row& row) {
   const BenchResult& r = row.result;
-  fmt::print("| {:<28} | {:>10} | {:>8} | {:<7} | {:>7} | {:<16} | {:>9.2f} ± {:>6.2f} | {:>6} |\n",
-             std::filesystem::path(stack.path).stem().string().substr(0, 28),
-             human_bytes(stack.model->weight_bytes), human_count(stack.model->parameters), "CPU",
-             row.threads, bench_case_name(r.bench_case), r.mean_rate(), r.rate_deviation(),
-             r.bytes > 0 ? fmt::format("{:.2f}", r.gigabytes_per_second()) : "");
+  const double share = share_of_limit(row);
+  fmt::print(
+      "| {:<28} | {:>10} | {:>8} | {:<7} | {:>7} | {:<16} | {:>11.2f} ± {:>6.2f} | {:>16} | {:>7} "
+      "| {:>6} |\n",
+      std::filesystem::path(stack.path).stem().string().substr(0, 28),
+      human_bytes(stack.model->weight_bytes), human_count(stack.model->parameters),
+      on_cuda(settings) ? "CUDA" : "CPU", row.threads, bench_case_name(r.bench_case), r.mean_rate(),
+      r.rate_deviation(), fmt::format("{:.2f}/{:.2f}", 1e3 * r.latency(0.5), 1e3 * r.latency(0.99)),
+      r.bytes > 0 ? fmt::format("{:.2f}", r.gigabytes_per_second()) : "",
+      share > 0 ? fmt::format("{:.0f} %", 100 * share) : "");
   std::fflush(stdout);
 }
 
@@ -97,14 +142,19 @@ Status measure(const Settings& settings, const ModelStack& stack, int threads,
     size.kv_tokens = std::max(size.kv_tokens, bench_kv_tokens(c));
     size.max_step_tokens = std::max(size.max_step_tokens, bench_step_tokens(c));
   }
+  double read_limit = 0;
+  if (on_cuda(settings)) {
+    FP_ASSIGN(const double bytes_per_second, cuda_read_rate());
+    read_limit = bytes_per_second / 1e9;
+  }
   FP_ASSIGN(const std::unique_ptr<Runner> runner, make_runner(settings, stack, size, {}));
-  const auto kv_bytes =
-      static_cast<double>(kv_bytes_per_token(stack.model->config, settings.text("kv-dtype")));
+  const BenchBytes bytes = bytes_of(settings, *stack.model);
   for (const BenchCase& c : cases) {
     FP_ASSIGN(BenchResult result,
               run_bench(*runner, *stack.model, c, static_cast<int>(settings.integer("repetitions")),
-                        kv_bytes));
-    show({std::move(result), threads, runner->numeric_profile()});
+                        bytes));
+    show(
+        {std::move(result), threads, runner->numeric_profile(), runner->device_name(), read_limit});
   }
   return {};
 }
@@ -119,10 +169,13 @@ Result<int> cmd_bench(const CommandInput& input) {
   const std::string& form = settings.text("output");
   nlohmann::ordered_json all = nlohmann::ordered_json::array();
   if (form == "md") print_markdown_head();
-  for (const std::int32_t threads : settings.integers("thread-counts")) {
+  // A GPU has no use for them: one round.
+  const std::vector<std::int32_t> thread_counts =
+      on_cuda(settings) ? std::vector<std::int32_t>{1} : settings.integers("thread-counts");
+  for (const std::int32_t threads : thread_counts) {
     FP_TRY(measure(settings, stack, resolved_threads(threads), [&](const Row& row) {
       if (form == "md") {
-        print_markdown(stack, row);
+        print_markdown(stack, settings, row);
         return;
       }
       const nlohmann::ordered_json json = row_json(stack, settings, row);

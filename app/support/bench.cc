@@ -67,24 +67,33 @@ Status prefill(Runner& runner, std::vector<BenchSequence>& sequences, TokenStrea
   return {};
 }
 
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// gaps: where the time of each generated token goes; null: nowhere.
 Status measured_part(Runner& runner, std::vector<BenchSequence>& sequences, TokenStream& stream,
-                     const BenchCase& c, std::int32_t tokens) {
+                     const BenchCase& c, std::int32_t tokens, std::vector<double>* gaps) {
   if (c.prompt > 0) return prefill(runner, sequences, stream, tokens, c.batch);
-  for (std::int32_t i = 0; i < tokens; ++i)
+  for (std::int32_t i = 0; i < tokens; ++i) {
+    const Clock::time_point start = Clock::now();
     FP_TRY(step(runner, sequences, stream, 1, LogitsWanted::kLast));
+    if (gaps != nullptr) gaps->push_back(seconds_since(start));
+  }
   return {};
 }
 
 // What a decode step cannot avoid: every weight once (one row of an untied embedding table),
 // and each sequence's KV rows. Prompts reuse weights within a step: no such bound.
-double bytes_of(const Model& model, const BenchCase& c, double kv_bytes_per_token) {
+double bytes_of(const Model& model, const BenchCase& c, const BenchBytes& bytes) {
   if (c.prompt > 0) return 0;
-  auto weights = static_cast<double>(model.weight_bytes);
-  const GgufTensor* embedding = model.file->tensor("token_embd.weight");
-  if (!model.config.tied_embeddings && embedding != nullptr)
-    weights -= static_cast<double>(embedding->bytes);
+  auto weights = static_cast<double>(bytes.weights);
+  if (!model.config.tied_embeddings) weights -= static_cast<double>(bytes.embedding);
   const double mean_length = c.depth + (c.generate + 1) / 2.0;
-  return c.generate * (weights + c.parallel * mean_length * kv_bytes_per_token);
+  return c.generate *
+         (weights + c.parallel * mean_length * static_cast<double>(bytes.kv_per_token));
 }
 
 }  // namespace
@@ -119,6 +128,14 @@ double BenchResult::gigabytes_per_second() const {
   return tokens() > 0 ? bytes / tokens() * mean_rate() / 1e9 : 0;
 }
 
+double BenchResult::latency(double quantile) const {
+  std::vector<double> values = bench_case.prompt > 0 ? seconds : gaps;
+  if (values.empty()) return 0;
+  std::sort(values.begin(), values.end());
+  const double place = quantile * static_cast<double>(values.size() - 1);
+  return values[static_cast<std::size_t>(std::lround(place))];
+}
+
 std::int64_t bench_kv_tokens(const BenchCase& c) {
   const std::int64_t each = std::int64_t{c.depth} + std::max(c.prompt, c.generate);
   return c.parallel * ((each + kPageRows - 1) / kPageRows + 1) * kPageRows;
@@ -127,7 +144,7 @@ std::int64_t bench_kv_tokens(const BenchCase& c) {
 std::int32_t bench_step_tokens(const BenchCase& c) { return std::max(c.batch, c.parallel); }
 
 Result<BenchResult> run_bench(Runner& runner, const Model& model, const BenchCase& c,
-                              int repetitions, double kv_bytes_per_token) {
+                              int repetitions, const BenchBytes& bytes) {
   BlockPool pool(runner.page_count());
   TokenStream stream(model.config.vocab);
   std::vector<BenchSequence> sequences;
@@ -139,18 +156,20 @@ Result<BenchResult> run_bench(Runner& runner, const Model& model, const BenchCas
   }
   BenchResult result;
   result.bench_case = c;
-  result.bytes = bytes_of(model, c, kv_bytes_per_token);
+  result.bytes = bytes_of(model, c, bytes);
   const auto forget = [&] {
     for (BenchSequence& sequence : sequences) sequence.table.truncate(c.depth);
   };
-  // The warm-up: a whole prompt, or one token.
-  FP_TRY(measured_part(runner, sequences, stream, c, c.prompt > 0 ? c.prompt : 1));
+  // The warm-up: a whole prompt, or as many tokens as a runner needs to settle on a shape.
+  constexpr std::int32_t kWarmTokens = 4;
+  FP_TRY(measured_part(runner, sequences, stream, c,
+                       c.prompt > 0 ? c.prompt : std::min(c.generate, kWarmTokens), nullptr));
   forget();
   for (int i = 0; i < repetitions; ++i) {
-    const auto start = std::chrono::steady_clock::now();
-    FP_TRY(measured_part(runner, sequences, stream, c, std::max(c.prompt, c.generate)));
-    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-    result.seconds.push_back(took.count());
+    const Clock::time_point start = Clock::now();
+    FP_TRY(
+        measured_part(runner, sequences, stream, c, std::max(c.prompt, c.generate), &result.gaps));
+    result.seconds.push_back(seconds_since(start));
     forget();
   }
   return result;

@@ -7,17 +7,29 @@
 #include "app/support/model_file.h"
 #include "app/support/paths.h"
 #include "runner/cpu/cpu_runner.h"
+#include "runner/cuda/cuda_runner.h"
 
 namespace fieldprint::app {
 namespace {
 
 constexpr std::int64_t kPageSlack = 64;      // part-filled pages of one conversation's classes
 constexpr std::int64_t kServedContexts = 4;  // full contexts a server's pool holds by default
+constexpr std::int64_t kMemoryShare = 4;     // a pool beside other programs takes a quarter
+// Prompt tokens per step that a GPU is given unless the user says otherwise: enough to fill it.
+constexpr std::int32_t kCudaPrefillChunk = 2048;
+constexpr std::int32_t kCudaMixedPrefillChunk = 512;
+
+bool on_cuda(const Settings& settings) { return settings.text("device") == "cuda"; }
+
+std::int32_t chunk_of(const Settings& settings, const char* option, std::int32_t on_a_gpu) {
+  if (on_cuda(settings) && !settings.given(option)) return on_a_gpu;
+  return static_cast<std::int32_t>(settings.integer(option));
+}
 
 EngineOptions engine_options(const Settings& settings, const KvBudget& budget, EngineUse use) {
   EngineOptions options;
   options.context_length = budget.context_length;
-  options.prefill_chunk = static_cast<std::int32_t>(settings.integer("prefill-chunk"));
+  options.prefill_chunk = chunk_of(settings, "prefill-chunk", kCudaPrefillChunk);
   options.prefix_cache = settings.flag("prefix-cache");
   if (use == EngineUse::kOneConversation) {
     options.max_sequences = 1;
@@ -25,7 +37,7 @@ EngineOptions engine_options(const Settings& settings, const KvBudget& budget, E
   }
   options.max_sequences = static_cast<std::int32_t>(settings.integer("max-sequences"));
   options.max_queue = static_cast<std::int32_t>(settings.integer("max-queue"));
-  options.mixed_prefill_chunk = static_cast<std::int32_t>(settings.integer("mixed-prefill-chunk"));
+  options.mixed_prefill_chunk = chunk_of(settings, "mixed-prefill-chunk", kCudaMixedPrefillChunk);
   return options;
 }
 
@@ -60,6 +72,18 @@ Result<ModelStack> open_model(const Settings& settings) {
 
 Result<std::unique_ptr<Runner>> make_runner(const Settings& settings, const ModelStack& stack,
                                             const RunnerSize& size, const PercentDone& progress) {
+  const NumericProfile profile = settings.text("numeric-profile") == "invariant"
+                                     ? NumericProfile::kInvariant
+                                     : NumericProfile::kFast;
+  LoadProgress loaded;
+  if (progress) loaded = [&](double share) { progress(static_cast<int>(share * 100)); };
+  if (on_cuda(settings)) {
+    if (settings.text("kv-dtype") != "bf16")
+      return fail(ErrorKind::kUnsupported, "kv_dtype_unsupported",
+                  "on a GPU the KV cache is bf16; leave --kv-dtype out or use --device cpu",
+                  "kv-dtype");
+    return make_cuda_runner(stack.model, {size.kv_tokens, size.max_step_tokens, profile, loaded});
+  }
   const std::int64_t kv_bytes =
       size.kv_tokens * kv_bytes_per_token(stack.model->config, settings.text("kv-dtype"));
   FP_TRY(check_memory(static_cast<std::int64_t>(stack.model->weight_bytes), kv_bytes,
@@ -68,10 +92,9 @@ Result<std::unique_ptr<Runner>> make_runner(const Settings& settings, const Mode
   options.threads = size.threads;
   options.kv_tokens = size.kv_tokens;
   options.max_step_tokens = size.max_step_tokens;
-  options.profile = settings.text("numeric-profile") == "invariant" ? NumericProfile::kInvariant
-                                                                    : NumericProfile::kFast;
+  options.profile = profile;
   options.kv_dtype = settings.text("kv-dtype") == "f32" ? KvDtype::kF32 : KvDtype::kBf16;
-  if (progress) options.progress = [&](double share) { progress(static_cast<int>(share * 100)); };
+  options.progress = loaded;
   return make_cpu_runner(stack.model, options);
 }
 
@@ -81,7 +104,7 @@ std::int64_t kv_bytes_per_token(const ModelConfig& config, const std::string& kv
 }
 
 KvBudget plan_kv(const Settings& settings, const ModelConfig& config, std::int32_t conversations,
-                 std::int64_t available_bytes) {
+                 std::int64_t pool_bytes, PoolSize size) {
   KvBudget budget;
   const auto context = static_cast<std::int32_t>(settings.integer("context-length"));
   budget.context_length = context > 0 ? context : config.context_train;
@@ -89,9 +112,9 @@ KvBudget plan_kv(const Settings& settings, const ModelConfig& config, std::int32
   if (budget.kv_tokens == 0) {
     const std::int64_t contexts = std::min<std::int64_t>(conversations, kServedContexts);
     budget.kv_tokens = contexts * (budget.context_length + kPageSlack);
-    const std::int64_t fitting =
-        available_bytes / 4 / kv_bytes_per_token(config, settings.text("kv-dtype"));
-    if (available_bytes > 0) budget.kv_tokens = std::min(budget.kv_tokens, fitting);
+    const std::int64_t fitting = pool_bytes / kv_bytes_per_token(config, settings.text("kv-dtype"));
+    if (size == PoolSize::kAllMemory) budget.kv_tokens = fitting;
+    if (pool_bytes > 0) budget.kv_tokens = std::min(budget.kv_tokens, fitting);
     budget.kv_tokens = std::max<std::int64_t>(budget.kv_tokens, 2 * kPageSlack);
   }
   // A context that the pool cannot hold would fail late; without an explicit wish it is
@@ -104,6 +127,18 @@ KvBudget plan_kv(const Settings& settings, const ModelConfig& config, std::int32
   return budget;
 }
 
+namespace {
+
+Result<KvBudget> budget_for(const Settings& settings, const Model& model,
+                            std::int32_t conversations, std::int32_t max_step_tokens) {
+  if (!on_cuda(settings))
+    return plan_kv(settings, model.config, conversations, available_memory() / kMemoryShare);
+  FP_ASSIGN(const std::int64_t bytes, cuda_kv_memory(model, max_step_tokens));
+  return plan_kv(settings, model.config, conversations, bytes, PoolSize::kAllMemory);
+}
+
+}  // namespace
+
 Result<EngineStack> start_engine(const Settings& settings, EngineUse use,
                                  const PercentDone& progress) {
   EngineStack stack;
@@ -111,12 +146,13 @@ Result<EngineStack> start_engine(const Settings& settings, EngineUse use,
   FP_ASSIGN(stack.model, open_model(settings));
   const std::int32_t conversations =
       use == EngineUse::kServer ? static_cast<std::int32_t>(settings.integer("max-sequences")) : 1;
-  stack.budget = plan_kv(settings, stack.model.model->config, conversations, available_memory());
   RunnerSize size;
   size.threads = static_cast<int>(settings.integer("threads"));
+  size.max_step_tokens =
+      std::max(chunk_of(settings, "prefill-chunk", kCudaPrefillChunk), conversations);
+  FP_ASSIGN(stack.budget,
+            budget_for(settings, *stack.model.model, conversations, size.max_step_tokens));
   size.kv_tokens = stack.budget.kv_tokens;
-  size.max_step_tokens = static_cast<std::int32_t>(
-      std::max<std::int64_t>(settings.integer("prefill-chunk"), conversations));
   FP_ASSIGN(std::unique_ptr<Runner> runner, make_runner(settings, stack.model, size, progress));
   FP_TRY(open_wanted_trust(settings, use, stack));
   FP_ASSIGN(ChosenAnchor anchor,

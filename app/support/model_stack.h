@@ -35,7 +35,8 @@ struct RunnerSize {
   std::int64_t kv_tokens = 0;
   std::int32_t max_step_tokens = 512;
 };
-// Errors: those of check_memory and make_cpu_runner.
+// On the device that the settings name. Errors: those of check_memory and make_cpu_runner, or
+// of make_cuda_runner; kv_dtype_unsupported (f32 on a GPU).
 Result<std::unique_ptr<Runner>> make_runner(const Settings& settings, const ModelStack& stack,
                                             const RunnerSize& size, const PercentDone& progress);
 
@@ -48,10 +49,14 @@ struct KvBudget {
   std::int64_t kv_tokens = 0;
   bool context_lowered = false;  // to what the memory holds; the banner says so
 };
-// conversations: how many full contexts are wanted at most. Without --kv-tokens the pool
-// takes at most a quarter of available_bytes.
+// What the pool may take without --kv-tokens. Beside other programs' memory it grows no larger
+// than a few contexts; a GPU is the engine's alone, and what it does not take lies idle.
+enum class PoolSize : std::uint8_t { kFewContexts, kAllMemory };
+
+// conversations: how many full contexts are wanted at most. pool_bytes: what the pool may take;
+// 0: unknown.
 KvBudget plan_kv(const Settings& settings, const ModelConfig& config, std::int32_t conversations,
-                 std::int64_t available_bytes);
+                 std::int64_t pool_bytes, PoolSize size = PoolSize::kFewContexts);
 
 struct EngineStack {
   ModelStack model;

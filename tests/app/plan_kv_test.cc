@@ -38,14 +38,22 @@ TEST(PlanKv, TakesFourContextsWhereMemoryAllows) {
   EXPECT_FALSE(many.context_lowered);
 }
 
-TEST(PlanKv, NeverMoreThanAQuarterOfTheFreeMemory) {
-  const std::int64_t available = 400 * kMiB;
+TEST(PlanKv, NeverMoreThanItMayTake) {
+  const std::int64_t allowed = 100 * kMiB;
   const ModelConfig config = config_of(131072);
-  const KvBudget budget = plan_kv(settings_of({}), config, 4, available);
-  EXPECT_LE(budget.kv_tokens * kv_bytes_per_token(config, "bf16"), available / 4);
+  const KvBudget budget = plan_kv(settings_of({}), config, 4, allowed);
+  EXPECT_LE(budget.kv_tokens * kv_bytes_per_token(config, "bf16"), allowed);
   EXPECT_TRUE(budget.context_lowered);
   EXPECT_LT(budget.context_length, budget.kv_tokens);
   EXPECT_GT(budget.context_length, 1000);
+}
+
+TEST(PlanKv, AGpuIsUsedToTheLastPage) {
+  const ModelConfig config = config_of(8192);
+  const std::int64_t each = kv_bytes_per_token(config, "bf16");
+  const KvBudget budget = plan_kv(settings_of({}), config, 1, 100'000 * kMiB, PoolSize::kAllMemory);
+  EXPECT_EQ(budget.kv_tokens, 100'000 * kMiB / each);
+  EXPECT_EQ(budget.context_length, 8192);
 }
 
 TEST(PlanKv, ExplicitWishesAreNeverChanged) {

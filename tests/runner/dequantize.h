@@ -15,17 +15,26 @@
 
 namespace fieldprint::test {
 
-inline std::vector<ggml_fp16_t> to_f16(const GgufTensor& tensor, std::size_t elements) {
+// kBf16: what a runner that holds weights in bf16 can represent, so that both of a comparison
+// have the same ones.
+enum class WeightRounding { kNone, kBf16 };
+
+inline std::vector<ggml_fp16_t> to_f16(const GgufTensor& tensor, std::size_t elements,
+                                       WeightRounding rounding) {
   std::vector<float> floats(elements);
   const auto* traits = ggml_get_type_traits(static_cast<ggml_type>(tensor.ggml_type));
   traits->to_float(tensor.data, floats.data(), static_cast<std::int64_t>(elements));
+  if (rounding == WeightRounding::kBf16) {
+    for (float& x : floats) x = ggml_bf16_to_fp32(ggml_fp32_to_bf16(x));
+  }
   std::vector<ggml_fp16_t> halves(elements);
   ggml_fp32_to_fp16_row(floats.data(), halves.data(), static_cast<std::int64_t>(elements));
   return halves;
 }
 
 // Writes `to` unless it exists. Norms and biases stay f32.
-inline void write_f16_copy(const std::string& from, const std::string& to) {
+inline void write_f16_copy(const std::string& from, const std::string& to,
+                           WeightRounding rounding = WeightRounding::kNone) {
   if (std::filesystem::exists(to)) return;
   ggml_context* meta = nullptr;
   gguf_context* source = gguf_init_from_file(from.c_str(), {/*no_alloc=*/true, &meta});
@@ -43,7 +52,7 @@ inline void write_f16_copy(const std::string& from, const std::string& to) {
     ggml_set_name(shape, tensor.name.c_str());
     shape->data = const_cast<std::byte*>(tensor.data);
     if (matrix) {
-      kept.push_back(to_f16(tensor, static_cast<std::size_t>(ggml_nelements(shape))));
+      kept.push_back(to_f16(tensor, static_cast<std::size_t>(ggml_nelements(shape)), rounding));
       shape->data = kept.back().data();
     }
     gguf_add_tensor(out, shape);
