@@ -73,6 +73,12 @@ def segment(index, generation, first, gap, previous, salt, tokens, records):
     return body, sha(b"fieldprint/fingerprint-segment/v1\n", body)
 
 
+def masked(salt, name, index, data):
+    stream = b"".join(sha(b"fieldprint/segment-mask/v1\n", salt, u32(len(name)), name,
+                          u32(index, block)) for block in range((len(data) + 31) // 32))
+    return bytes(a ^ b for a, b in zip(data, stream))
+
+
 def vectors():
     rows = matrix()
     packed = b"".join(struct.pack("<i", v) for row in rows for v in row)
@@ -95,6 +101,7 @@ def vectors():
     yield "head after segment 0", head.hex()
     body, head = segment(1, 0, 35, 3, head, salt, list(range(35, 40)), records[35:])
     yield "segment 1", (body + head).hex()
+    yield "masked records of segment 1", masked(salt, name, 1, b"".join(records[35:])).hex()
 
 
 def main():
