@@ -12,6 +12,7 @@
 #include "engine/revocation.h"
 #include "kv/block_pool.h"
 #include "runner/runner.h"
+#include "supervisor/recipe.h"
 
 namespace fieldprint {
 
@@ -24,6 +25,8 @@ struct AnchorInFront {
   std::string digest;  // of the artifact: what a revocation names
   std::string seed;    // names rows and policy: part of every prefix key behind it
   std::shared_ptr<void> owner;
+  std::shared_ptr<const SupervisionModel> supervision;  // null: nothing behind it is supervised
+  Digest256 model_digest{};                             // for fingerprint chains
 };
 // Pins an anchor's rows: once on an empty pool, and once for each replacement.
 using AnchorFactory = std::function<Result<AnchorInFront>(BlockPool&, Runner&)>;
@@ -43,6 +46,8 @@ class AnchorDoor {
     std::int32_t length = 0;   // T; 0: nothing is in front
     std::int32_t pages = 0;    // pinned
     std::string digest;        // empty: nothing is in front
+    std::shared_ptr<const SupervisionModel> supervision;
+    Digest256 model_digest{};
   };
 
   // Engine's thread: what stands in front from now on.

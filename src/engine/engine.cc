@@ -40,6 +40,8 @@ AnchorFactory anchor_factory(const AnchorBinding& binding) {
     anchor.digest = binding.artifact->digest;
     anchor.seed = pinned->cache_seed();
     anchor.owner = std::move(pinned);
+    anchor.supervision = binding.supervision;
+    anchor.model_digest = parse_digest(binding.artifact->model_digest).value_or(Digest256{});
     return anchor;
   };
 }
@@ -47,8 +49,7 @@ AnchorFactory anchor_factory(const AnchorBinding& binding) {
 Result<std::unique_ptr<Engine>> Engine::create(std::unique_ptr<Runner> runner,
                                                const Tokenizer& tokenizer,
                                                const EngineOptions& options,
-                                               const AnchorBinding& anchor,
-                                               [[maybe_unused]] SegmentSink* sink) {
+                                               const AnchorBinding& anchor, SegmentSink* sink) {
   EngineCoreSetup setup;
   setup.runner = std::move(runner);
   setup.decoder = std::make_shared<TokenizerDecoder>(tokenizer);
@@ -57,7 +58,7 @@ Result<std::unique_ptr<Engine>> Engine::create(std::unique_ptr<Runner> runner,
   if (tokenizer.adds_bos() && tokenizer.bos() >= 0) setup.bare_opening = {tokenizer.bos()};
   std::random_device entropy;
   setup.seed_base = (std::uint64_t{entropy()} << 32) | entropy();
-  return start_engine(std::move(setup));
+  return start_engine(std::move(setup), sink);
 }
 
 }  // namespace fieldprint

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/check.h"
+#include "crypto/secret.h"
 #include "engine/counter_rng.h"
 
 namespace fieldprint {
@@ -34,7 +35,7 @@ Status check_options(const EngineOptions& options, const Runner& runner) {
     return bad_option("mixed_prefill_chunk", "must be at least 1");
   }
   if (options.event_queue < 1) return bad_option("event_queue", "must be at least 1");
-  return {};
+  return validate(options.supervision.rollback);
 }
 
 // Name space of an override's pages; empty for other requests. An anchor's digest never
@@ -58,6 +59,7 @@ EngineCore::EngineCore(EngineCoreSetup setup)
       options_(setup.options),
       clock_(std::move(setup.clock)),
       waker_(std::move(setup.waker)),
+      supervisor_(std::move(setup.supervisor)),
       seed_base_(setup.seed_base),
       pool_(runner_->page_count()),
       index_(pool_),
@@ -121,6 +123,19 @@ Result<std::shared_ptr<Job>> EngineCore::prepare(GenerationRequest request) {
     job->anchored = front.length > 0;
   }
   job->anchor_number = front.number;
+  if (request.supervision) {
+    if (!supervisor_ || !front.supervision) {
+      return fail(
+          ErrorKind::kInvalid, "supervision_unavailable",
+          "this server's anchor has no supervision recipe; make one with `fieldprint anchor "
+          "calibrate` before the anchor is signed, or ask for release \"none\"",
+          "fieldprint.release");
+    }
+    job->supervision = front.supervision;
+    job->model_digest = front.model_digest;
+    auto& salt = request.supervision->salt;
+    if (std::ranges::all_of(salt, [](std::uint8_t byte) { return byte == 0; })) random_bytes(salt);
+  }
   std::int64_t prompt = 0;
   for (const TokenSpan& span : request.prompt)
     prompt += static_cast<std::int64_t>(span.tokens.size());
@@ -177,11 +192,17 @@ void EngineCore::enqueue(std::shared_ptr<Job> job) {
     return;
   }
   if (job->request.override_grant) ++stats_.overrides;
-  insert_by_age(waiting_, std::make_unique<Sequence>(std::move(job), 0, pool_));
+  auto sequence = std::make_unique<Sequence>(std::move(job), 0, pool_);
+  if (const Status opened = open_supervision(*sequence); !opened) {
+    fail_job(*sequence->job, opened.error());
+    return;
+  }
+  insert_by_age(waiting_, std::move(sequence));
 }
 
 StepOutcome EngineCore::step() {
   sweep();
+  supervise();
   admit();
   StepOutcome outcome;
   const std::vector<Sequence*> ready = ready_sequences();
@@ -191,9 +212,9 @@ StepOutcome EngineCore::step() {
   remove_ended();
   for (const auto* list : {&waiting_, &running_}) {
     for (const auto& sequence : *list) {
-      const auto& deadline = sequence->job->request.deadline;
-      if (deadline && (!outcome.wake_at || *deadline < *outcome.wake_at))
-        outcome.wake_at = deadline;
+      for (const auto& time : {sequence->job->request.deadline, supervision_wake(*sequence)}) {
+        if (time && (!outcome.wake_at || *time < *outcome.wake_at)) outcome.wake_at = time;
+      }
     }
   }
   if (outcome.worked) {
@@ -233,7 +254,7 @@ void EngineCore::sweep() {
 void EngineCore::admit() {
   for (auto it = waiting_.begin(); it != waiting_.end();) {
     Sequence& sequence = **it;
-    if (!sequence.job->events->has_room()) {
+    if (sequence.paused()) {
       ++it;
       continue;
     }
@@ -251,7 +272,7 @@ void EngineCore::admit() {
 
 Sequence* EngineCore::youngest_paused() const {
   for (auto it = running_.rbegin(); it != running_.rend(); ++it) {
-    if (!(*it)->job->events->has_room()) return it->get();
+    if ((*it)->paused()) return it->get();
   }
   return nullptr;
 }
@@ -355,11 +376,13 @@ void EngineCore::fail_job(Job& job, const Error& error) {
 // cache with it: its name space is used once.
 void EngineCore::remove_ended() {
   std::set<std::string> spaces;
-  const auto gone = [&spaces](const auto& s) {
+  const auto gone = [this, &spaces](const auto& s) {
     if (s->job->ended && s->job->request.override_grant) {
       spaces.insert(override_space(s->job->request));
     }
-    return s->done || s->job->ended;
+    if (!s->done && !s->job->ended) return false;
+    if (s->supervised && !s->supervised->detached) supervisor_->abandon(s->supervised->number);
+    return true;
   };
   std::erase_if(waiting_, gone);
   std::erase_if(running_, gone);
@@ -380,6 +403,7 @@ EngineStats EngineCore::stats() const {
   stats.pages_total = pool_.page_count();
   stats.pages_used = pool_.used_count();
   stats.pages_cached = pool_.cached_count();
+  if (supervisor_) stats.supervisor = supervisor_->metrics();
   return stats;
 }
 

@@ -2,8 +2,9 @@
 // step(). Deterministic: given the same calls, clock readings and seed it does the same,
 // which is what the simulation tests and any replay rest on.
 //
-// A step:  sweep (cancelled, past deadline) -> admit -> share the token budget -> plan
-// and commit pages, preempting the youngest -> runner.forward -> sample, emit, index.
+// A step:  sweep (cancelled, past deadline) -> supervise (verdicts, rollbacks) -> admit -> share
+// the token budget -> plan and commit pages, preempting the youngest -> runner.forward -> sample,
+// emit, index.
 //
 // Invariants: a job gets exactly one terminal event; a sequence is in exactly one of
 // waiting and running; only running ones hold pages. A sequence whose consumer is slow is
@@ -36,11 +37,12 @@ struct EngineCoreSetup {
   std::unique_ptr<Runner> runner;
   std::shared_ptr<const TokenDecoder> decoder;
   EngineOptions options;
-  AnchorFactory anchor;               // empty: no anchor
-  std::vector<TokenId> bare_opening;  // what a context without an anchor begins with (BOS)
-  std::function<EngineTime()> clock;  // empty: steady_clock
-  std::shared_ptr<Waker> waker;       // empty: a private one
-  std::uint64_t seed_base = 0;        // requests without a seed draw from this
+  AnchorFactory anchor;                    // empty: no anchor
+  std::vector<TokenId> bare_opening;       // what a context without an anchor begins with (BOS)
+  std::function<EngineTime()> clock;       // empty: steady_clock
+  std::shared_ptr<Waker> waker;            // empty: a private one
+  std::unique_ptr<Supervisor> supervisor;  // null: nothing can be supervised
+  std::uint64_t seed_base = 0;             // requests without a seed draw from this
 };
 
 struct StepOutcome {
@@ -97,6 +99,11 @@ class EngineCore {
     AppendedRows rows;
     bool wants_logits = false;
   };
+  // Hidden states of one output row; empty where they were not asked for.
+  struct TapRows {
+    std::span<const float> final;
+    std::span<const float> layer;
+  };
   enum class CommitResult : std::uint8_t { kCommitted, kPreempted, kFailed };
 
   explicit EngineCore(EngineCoreSetup setup);
@@ -123,6 +130,26 @@ class EngineCore {
   void publish_front();
   bool reanchor(Job& job);
 
+  // engine_supervise.cc
+  Status open_supervision(Sequence& sequence);
+  void supervise();
+  Sequence* find_supervised(std::uint64_t number) const;
+  void keep_checkpoint(Sequence& sequence);
+  void tap(Sequence& sequence, TokenId token, const TapRows& rows);
+  void deliver(Sequence& sequence);
+  void judge(Sequence& sequence, const SupervisionVerdict& verdict);
+  void breach(Sequence& sequence, const SegmentReading& reading);
+  void roll_back(Sequence& sequence, const RollbackDecision& decision,
+                 const SegmentReading& reading);
+  void rewind(Sequence& sequence, std::uint64_t to_token);
+  void change_prompt(Sequence& sequence, const std::vector<TokenSpan>& prompt);
+  bool fits(const Job& job, const std::vector<TokenSpan>& prompt) const;
+  void retract_text(Sequence& sequence, const RollbackRecord& record);
+  void release(Sequence& sequence, std::uint64_t end_token);
+  void complete(Sequence& sequence);
+  std::int32_t detach_supervised(const Error& reason);
+  std::optional<EngineTime> supervision_wake(const Sequence& sequence) const;
+
   // engine_step.cc: one forward step and what follows from it
   std::vector<Sequence*> ready_sequences();
   std::vector<StepItem> build_step(std::span<Sequence* const> ready);
@@ -130,12 +157,17 @@ class EngineCore {
   Sequence* pick_victim(const Sequence& needy);
   void run_step(std::vector<StepItem>& items);
   void apply(std::vector<StepItem>& items, const StepOutput& output);
+  TapRows next_tap(const Sequence& sequence, const StepOutput& output, std::size_t& final_row,
+                   std::size_t& layer_row) const;
   void fail_step(std::vector<StepItem>& items, const Error& error);
   std::vector<Sequence*> fork_choices(Sequence& first);
-  Status take_token(Sequence& sequence, std::span<const float> logits, std::span<const float> mass);
+  Status take_token(Sequence& sequence, std::span<const float> logits, std::span<const float> mass,
+                    const TapRows& rows);
   TokenLogprob describe(const SampledToken& sampled) const;
   void emit(Sequence& sequence, TextPiece piece);
   void finish(Sequence& sequence, TextPiece last, FinishReason reason);
+  void end_choice(Sequence& sequence, TextPiece last, FinishReason reason,
+                  std::shared_ptr<const SupervisionReport> report);
   void finish_job(Job& job);
 
   std::unique_ptr<Runner> runner_;
@@ -143,6 +175,7 @@ class EngineCore {
   EngineOptions options_;
   std::function<EngineTime()> clock_;
   std::shared_ptr<Waker> waker_;
+  std::unique_ptr<Supervisor> supervisor_;
   std::uint64_t seed_base_;
   std::atomic<std::uint64_t> prepared_{0};
   std::atomic<std::uint64_t> left_queue_{0};

@@ -30,6 +30,7 @@ RevocationOutcome EngineCore::revoke(const std::string& digest, RevocationPolicy
     jobs.clear();
     remove_ended();
   }
+  outcome.ended += detach_supervised(told);
   requeue_anchored();  // those that go on give their pages back first: no table names the rows
   remove_anchor(outcome);
   if (policy == RevocationPolicy::kReanchor && replacement) {
@@ -39,6 +40,7 @@ RevocationOutcome EngineCore::revoke(const std::string& digest, RevocationPolicy
   if (anchor_) outcome.replacement = anchor_->digest;
   publish_front();
   for (Job* job : jobs) {
+    if (job->ended) continue;  // with its supervision
     // The stated wish was to go on behind the replacement, not behind nothing.
     if (!outcome.not_replaced.empty() || !reanchor(*job)) {
       fail_job(*job, told);
@@ -89,6 +91,8 @@ void EngineCore::publish_front() {
     front.length = anchor_->length;
     front.pages = anchor_pages_;
     front.digest = anchor_->digest;
+    front.supervision = anchor_->supervision;
+    front.model_digest = anchor_->model_digest;
   }
   door_.open(std::move(front));
 }

@@ -11,7 +11,7 @@ namespace fieldprint {
 std::vector<Sequence*> EngineCore::ready_sequences() {
   std::vector<Sequence*> ready;
   for (const auto& sequence : running_) {
-    if (sequence->job->events->has_room()) ready.push_back(sequence.get());
+    if (!sequence->paused()) ready.push_back(sequence.get());
   }
   return ready;
 }
@@ -94,9 +94,17 @@ void EngineCore::run_step(std::vector<StepItem>& items) {
     step.plan.leaves = sequence.table.leaves();
     if (sequence.job->anchored) {
       step.plan.leaves_before_anchor = 1;
-      step.plan.anchor = anchor_->view;
+      step.plan.anchor =
+          sequence.supervised ? sequence.supervised->anchor(anchor_->view) : anchor_->view;
     }
     step.logits = item.wants_logits ? LogitsWanted::kLast : LogitsWanted::kNone;
+    if (sequence.supervised && !sequence.supervised->detached) {
+      step.tap = TapWanted::kFinal;
+      if (sequence.supervised->coherence) {
+        step.tap = TapWanted::kFinalAndLayer;
+        step.tap_layer = sequence.supervised->model->coherence()->recipe().layer;
+      }
+    }
     steps.push_back(step);
   }
   const Result<StepOutput> output = runner_->forward(steps);
@@ -118,6 +126,8 @@ void EngineCore::fail_step(std::vector<StepItem>& items, const Error& error) {
 void EngineCore::apply(std::vector<StepItem>& items, const StepOutput& output) {
   const auto vocab = static_cast<std::size_t>(output.vocab_size);
   std::size_t row = 0;
+  std::size_t final_row = 0;
+  std::size_t layer_row = 0;
   bool poisoned = false;
   for (std::size_t i = 0; i < items.size(); ++i) {
     if (!items[i].wants_logits) continue;
@@ -125,9 +135,10 @@ void EngineCore::apply(std::vector<StepItem>& items, const StepOutput& output) {
     const std::span<const float> logits = output.logits.subspan(row++ * vocab, vocab);
     const std::span<const float> mass = output.mass.subspan(i * kKvClasses, kKvClasses);
     Sequence& sequence = *items[i].sequence;
+    const TapRows rows = next_tap(sequence, output, final_row, layer_row);
     for (Sequence* choice : fork_choices(sequence)) {
       if (sequence.job->ended) break;
-      const Status taken = take_token(*choice, logits, mass);
+      const Status taken = take_token(*choice, logits, mass, rows);
       if (taken) continue;
       fail_job(*choice->job, taken.error());
       poisoned = true;
@@ -140,6 +151,7 @@ void EngineCore::apply(std::vector<StepItem>& items, const StepOutput& output) {
   } else if (options_.prefix_cache) {
     for (const StepItem& item : items) {
       Sequence& sequence = *item.sequence;
+      if (sequence.supervised && sequence.supervised->boosted) continue;
       index_.insert_closed(sequence.chain, sequence.table, sequence.history.tokens());
     }
   }
@@ -148,18 +160,33 @@ void EngineCore::apply(std::vector<StepItem>& items, const StepOutput& output) {
 // All choices of the job when `first` has just computed the prompt; else itself.
 std::vector<Sequence*> EngineCore::fork_choices(Sequence& first) {
   std::vector<Sequence*> choices{&first};
-  if (first.slots() == 1) return choices;
+  if (std::exchange(first.waiting_choices, 1) == 1) return choices;
   auto place = std::ranges::find_if(running_, [&](const auto& s) { return s.get() == &first; });
   FP_CHECK(place != running_.end());
   for (std::int32_t i = 1; i < first.job->request.choices; ++i) {
     place = running_.insert(std::next(place), std::make_unique<Sequence>(first, i));
     choices.push_back(place->get());
+    const Status opened = open_supervision(**place);
+    if (!opened) fail_job(*first.job, opened.error());
   }
   return choices;
 }
 
+// The sequence's row of the states that were asked for; they come in the order of the steps.
+EngineCore::TapRows EngineCore::next_tap(const Sequence& sequence, const StepOutput& output,
+                                         std::size_t& final_row, std::size_t& layer_row) const {
+  TapRows rows;
+  if (!sequence.supervised || sequence.supervised->detached) return rows;
+  const auto hidden = static_cast<std::size_t>(output.hidden_size);
+  rows.final = output.tap_final.subspan(final_row++ * hidden, hidden);
+  if (sequence.supervised->coherence) {
+    rows.layer = output.tap_layer.subspan(layer_row++ * hidden, hidden);
+  }
+  return rows;
+}
+
 Status EngineCore::take_token(Sequence& sequence, std::span<const float> logits,
-                              std::span<const float> mass) {
+                              std::span<const float> mass, const TapRows& rows) {
   Job& job = *sequence.job;
   FP_ASSIGN(const SampledToken sampled,
             sequence.sampler.sample(logits, static_cast<std::uint64_t>(sequence.generated)));
@@ -168,7 +195,7 @@ Status EngineCore::take_token(Sequence& sequence, std::span<const float> logits,
       return fail(ErrorKind::kInternal, "attention_mass_not_finite",
                   "the model's attention mass holds NaN or infinity; the generation was stopped");
     }
-    job.mass[c] += static_cast<double>(mass[c]);
+    sequence.mass[c] += static_cast<double>(mass[c]);
   }
   if (!job.first_token_at) job.first_token_at = clock_();
   ++sequence.generated;
@@ -176,6 +203,7 @@ Status EngineCore::take_token(Sequence& sequence, std::span<const float> logits,
   ++job.usage.completion_tokens;
   ++stats_.generated_tokens;
   sequence.sampler.accept(sampled.token);
+  if (sequence.supervised) tap(sequence, sampled.token, rows);
   if (decoder_->is_end_of_generation(sampled.token) && !job.request.ignore_eos) {
     finish(sequence, {}, FinishReason::kStop);
     return {};
@@ -190,6 +218,7 @@ Status EngineCore::take_token(Sequence& sequence, std::span<const float> logits,
   } else {
     emit(sequence, std::move(piece));
     sequence.history.append(sampled.token, KvClass::kOutput);
+    keep_checkpoint(sequence);
   }
   return {};
 }
@@ -204,34 +233,58 @@ TokenLogprob EngineCore::describe(const SampledToken& sampled) const {
 
 void EngineCore::emit(Sequence& sequence, TextPiece piece) {
   if (piece.empty()) return;
+  if (Supervised* supervised = sequence.supervised.get()) {
+    supervised->produced.add(piece);
+    if (supervised->release == ReleaseMode::kStrict) {
+      supervised->held.push_back(
+          {static_cast<std::uint64_t>(sequence.generated), std::move(piece)});
+      return;
+    }
+    supervised->sent = supervised->produced;
+  }
   sequence.job->events->push(
       DeltaEvent{sequence.choice, std::move(piece.text), std::move(piece.logprobs)});
 }
 
+// A supervised choice ends when its last verdict is there.
 void EngineCore::finish(Sequence& sequence, TextPiece last, FinishReason reason) {
+  Supervised* supervised = sequence.supervised.get();
+  if (supervised == nullptr) return end_choice(sequence, std::move(last), reason, nullptr);
+  supervised->ending = Ending{reason, std::move(last), clock_()};
+  if (supervised->detached) return complete(sequence);
+  supervised->end_unsent = true;
+  deliver(sequence);
+}
+
+void EngineCore::end_choice(Sequence& sequence, TextPiece last, FinishReason reason,
+                            std::shared_ptr<const SupervisionReport> report) {
   Job& job = *sequence.job;
   TextPiece rest = sequence.text.finish();
   // Flushed bytes can complete a stop string that holds U+FFFD.
   if (rest.stopped) reason = FinishReason::kStop;
-  last.text += rest.text;
-  std::ranges::move(rest.logprobs, std::back_inserter(last.logprobs));
-  emit(sequence, std::move(last));
-  job.events->push(ChoiceDoneEvent{sequence.choice, reason, sequence.sampler.seed(),
-                                   std::move(sequence.output)});
+  last.append(std::move(rest));
+  if (!last.empty()) {
+    job.events->push(DeltaEvent{sequence.choice, std::move(last.text), std::move(last.logprobs)});
+  }
+  job.events->push(ChoiceDoneEvent{sequence.choice, reason,
+                                   job.seed + static_cast<std::uint64_t>(sequence.choice),
+                                   std::move(sequence.output), std::move(report)});
   sequence.done = true;
+  for (std::size_t c = 0; c < kKvClasses; ++c) job.mass[c] += sequence.mass[c];
   FP_CHECK(job.open_choices > 0);
   if (--job.open_choices == 0) finish_job(job);
 }
 
 void EngineCore::finish_job(Job& job) {
   FP_CHECK(!job.ended);
-  const double tokens = job.usage.completion_tokens;
+  const double tokens = std::max(1, job.usage.completion_tokens);  // all may be taken back
   for (std::size_t c = 0; c < kKvClasses; ++c) {
     job.usage.mass[c] = static_cast<float>(job.mass[c] / tokens);
   }
   const auto seconds = [](EngineTime from, EngineTime to) {
     return std::chrono::duration<double>(to - from).count();
   };
+  FP_CHECK(job.first_token_at.has_value());
   job.usage.prefill_seconds = seconds(job.admitted_at, *job.first_token_at);
   job.usage.decode_seconds = seconds(*job.first_token_at, clock_());
   job.ended = true;

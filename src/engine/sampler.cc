@@ -16,6 +16,8 @@ constexpr float kGreedyBelow = 1e-5F;
 constexpr float kNoFloor = -std::numeric_limits<float>::infinity();
 // Candidates that top-p tries before it considers the whole vocabulary.
 constexpr std::size_t kSmallNucleus = 256;
+// Far below any logit, and finite: its weight is zero.
+constexpr float kForbidden = -1e30F;
 
 tl::unexpected<Error> not_finite(const char* where) {
   return fail(ErrorKind::kInternal, "logits_not_finite",
@@ -27,7 +29,7 @@ tl::unexpected<Error> not_finite(const char* where) {
 
 Sampler::Sampler(SamplingParams params, std::uint64_t seed, std::span<const TokenId> prompt)
     : params_(std::move(params)), seed_(seed) {
-  if (params_.repetition_penalty != 1.0F) seen_.insert(prompt.begin(), prompt.end());
+  if (params_.repetition_penalty != 1.0F) prompt_.insert(prompt.begin(), prompt.end());
 }
 
 Sampler Sampler::fork(std::uint64_t seed) const {
@@ -37,26 +39,37 @@ Sampler Sampler::fork(std::uint64_t seed) const {
 }
 
 void Sampler::accept(TokenId token) {
-  if (params_.repetition_penalty != 1.0F) seen_.insert(token);
-  if (params_.presence_penalty != 0.0F || params_.frequency_penalty != 0.0F) {
+  if (params_.repetition_penalty != 1.0F || params_.presence_penalty != 0.0F ||
+      params_.frequency_penalty != 0.0F) {
     ++output_count_[token];
   }
 }
 
-bool Sampler::adjusts_logits() const {
-  return !params_.logit_bias.empty() || !seen_.empty() || !output_count_.empty();
+void Sampler::retract(TokenId token) {
+  const auto it = output_count_.find(token);
+  if (it != output_count_.end() && --it->second == 0) output_count_.erase(it);
 }
 
-void Sampler::adjust(std::span<float> logits) const {
-  for (const auto& [token, bias] : params_.logit_bias)
-    logits[static_cast<std::size_t>(token)] += bias;
-  for (const TokenId token : seen_) {
+bool Sampler::adjusts_logits(std::uint64_t step) const {
+  return !params_.logit_bias.empty() || !prompt_.empty() || !output_count_.empty() ||
+         std::ranges::any_of(forbidden_, [step](const auto& f) { return f.first == step; });
+}
+
+void Sampler::adjust(std::span<float> logits, std::uint64_t step) const {
+  const auto repeated = [&](TokenId token) {
     float& value = logits[static_cast<std::size_t>(token)];
     value = value > 0.0F ? value / params_.repetition_penalty : value * params_.repetition_penalty;
-  }
+  };
+  for (const auto& [token, bias] : params_.logit_bias)
+    logits[static_cast<std::size_t>(token)] += bias;
+  for (const TokenId token : prompt_) repeated(token);
   for (const auto& [token, count] : output_count_) {
+    if (!prompt_.contains(token)) repeated(token);
     logits[static_cast<std::size_t>(token)] -=
         params_.frequency_penalty * static_cast<float>(count) + params_.presence_penalty;
+  }
+  for (const auto& [at, token] : forbidden_) {
+    if (at == step) logits[static_cast<std::size_t>(token)] = kForbidden;
   }
 }
 
@@ -66,9 +79,9 @@ Result<SampledToken> Sampler::sample(std::span<const float> logits, std::uint64_
   SampledToken out;
   std::span<const float> used = logits;
   LogitMax max = raw_max;
-  if (adjusts_logits()) {
+  if (adjusts_logits(step)) {
     adjusted_.assign(logits.begin(), logits.end());
-    adjust(adjusted_);
+    adjust(adjusted_, step);
     max = find_max(adjusted_);
     if (!max.finite) return not_finite("after penalties");
     used = adjusted_;

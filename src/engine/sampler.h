@@ -52,12 +52,20 @@ class Sampler {
 
   // Counts a token of the output for the penalties.
   void accept(TokenId token);
+  // Takes back what accept() counted.
+  void retract(TokenId token);
+
+  // For output that is generated again: another seed, a lower temperature, or a token that may
+  // not be drawn at one step.
+  void reseed(std::uint64_t seed) { seed_ = seed; }
+  void cool(float factor) { params_.temperature *= factor; }
+  void forbid(std::uint64_t step, TokenId token) { forbidden_.emplace_back(step, token); }
 
   std::uint64_t seed() const { return seed_; }
 
  private:
-  bool adjusts_logits() const;
-  void adjust(std::span<float> logits) const;
+  bool adjusts_logits(std::uint64_t step) const;
+  void adjust(std::span<float> logits, std::uint64_t step) const;
   TokenId draw(std::span<const float> logits, const LogitMax& max, double uniform);
   double weight(const Candidate& c, const LogitMax& max) const;
   std::optional<TokenId> draw_ranked(const LogitMax& max, double total, double uniform);
@@ -66,11 +74,12 @@ class Sampler {
 
   SamplingParams params_;
   std::uint64_t seed_;
-  std::unordered_set<TokenId> seen_;  // prompt and output
+  std::unordered_set<TokenId> prompt_;  // filled for a repetition penalty only
   std::unordered_map<TokenId, std::int32_t> output_count_;
-  std::vector<float> adjusted_;        // scratch, [vocab]
-  std::vector<float> weights_;         // scratch
-  std::vector<Candidate> candidates_;  // scratch
+  std::vector<std::pair<std::uint64_t, TokenId>> forbidden_;  // step, token; a few at most
+  std::vector<float> adjusted_;                               // scratch, [vocab]
+  std::vector<float> weights_;                                // scratch
+  std::vector<Candidate> candidates_;                         // scratch
 };
 
 }  // namespace fieldprint

@@ -3,6 +3,7 @@
 // Thread rule: the engine's thread, except Job::events.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -11,6 +12,7 @@
 #include "engine/event_channel.h"
 #include "engine/request.h"
 #include "engine/sampler.h"
+#include "engine/supervised.h"
 #include "engine/text_stream.h"
 #include "engine/token_history.h"
 #include "kv/block_table.h"
@@ -30,12 +32,14 @@ struct Job {
   std::int32_t prompt_tokens = 0;  // anchor not counted
   std::int32_t max_tokens = 0;     // per choice, >= 1
   bool anchored = false;
-  std::uint64_t anchor_number = 0;  // which front it was prepared for
-  bool admitted = false;            // has left the queue once
-  bool ended = false;               // its terminal event has been pushed
-  std::int32_t open_choices = 0;    // not yet done
+  std::shared_ptr<const SupervisionModel> supervision;  // null: not asked for
+  Digest256 model_digest{};                             // for fingerprint chains
+  std::uint64_t anchor_number = 0;                      // which front it was prepared for
+  bool admitted = false;                                // has left the queue once
+  bool ended = false;                                   // its terminal event has been pushed
+  std::int32_t open_choices = 0;                        // not yet done
   UsageReport usage;
-  double mass[kKvClasses] = {};  // sum over generated tokens
+  std::array<double, kKvClasses> mass{};  // sum over the tokens of finished choices
   EngineTime admitted_at;
   std::optional<EngineTime> first_token_at;
 };
@@ -49,12 +53,18 @@ struct Sequence {
     return job->number * kMaxChoices + static_cast<std::uint64_t>(choice);
   }
   // Choices that this sequence will become when its prompt is computed.
-  std::int32_t slots() const;
+  std::int32_t slots() const { return waiting_choices; }
+  // Begins again with another prompt and without output; gives up no pages.
+  void restart(const std::vector<TokenSpan>& prompt);
+  // Neither computes nor may be let in: a slow consumer, or supervision has the word.
+  bool paused() const { return !job->events->has_room() || (supervised && supervised->idle()); }
   std::int32_t computed() const { return table.length() - table_begin; }
   std::int32_t remaining() const { return history.size() - computed(); }
 
   std::shared_ptr<Job> job;
   std::int32_t choice = 0;
+  std::int32_t waiting_choices = 1;  // that it becomes when its prompt is computed
+  std::int32_t prompt_size = 0;      // of `history`
   std::int32_t generated = 0;
   std::vector<TokenId> output;  // the generated tokens
   bool done = false;
@@ -64,6 +74,8 @@ struct Sequence {
   BlockTable table;
   std::int32_t table_begin = 0;  // position of history[0]: the anchor's length
   PrefixChain chain;
+  std::array<double, kKvClasses> mass{};   // attention mass, sum over `output`
+  std::unique_ptr<Supervised> supervised;  // null: it is not
 };
 
 }  // namespace fieldprint

@@ -11,8 +11,10 @@
 // Thread rule: one thread per object.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -29,6 +31,11 @@ struct TextPiece {
   std::vector<TokenLogprob> logprobs;
   bool stopped = false;  // a stop string was found; nothing may be pushed after it
   bool empty() const { return text.empty() && logprobs.empty(); }
+  void append(TextPiece next) {
+    text += next.text;
+    std::ranges::move(next.logprobs, std::back_inserter(logprobs));
+    stopped = stopped || next.stopped;
+  }
 };
 
 class TextStream {

@@ -79,7 +79,15 @@ class ThreadedEngine final : public Engine {
   Result<RevocationOutcome> revoke(const RevokeAnchor& command) override;
   AnchorState anchor_state() const override { return core_->door().state(); }
 
-  SupervisionInfo supervision() const override { return {}; }
+  SupervisionInfo supervision() const override {
+    SupervisionInfo info;
+    const auto model = core_->door().front().supervision;
+    if (!model) return info;
+    info.fingerprints = true;
+    info.coherence = model->coherence() != nullptr;
+    info.recipe = model->digest();
+    return info;
+  }
 
   EngineStats stats() const override {
     const std::lock_guard lock(mutex_);
@@ -231,10 +239,18 @@ void ThreadedEngine::loop() {
 
 }  // namespace
 
-Result<std::unique_ptr<Engine>> start_engine(EngineCoreSetup setup) {
-  FP_CHECK(setup.waker == nullptr);
+Result<std::unique_ptr<Engine>> start_engine(EngineCoreSetup setup, SegmentSink* sink) {
+  FP_CHECK(setup.waker == nullptr && setup.supervisor == nullptr && setup.runner != nullptr);
   auto waker = std::make_shared<Waker>();
   setup.waker = waker;
+  if (setup.anchor) {
+    SupervisorOptions options;
+    options.workers = setup.options.supervision.workers;
+    options.ring_slots = static_cast<std::size_t>(setup.options.supervision.ring_slots);
+    options.hidden = setup.runner->config().hidden;
+    options.layer_states = true;
+    FP_ASSIGN(setup.supervisor, Supervisor::create(options, sink, [waker] { waker->notify(); }));
+  }
   FP_ASSIGN(std::unique_ptr<EngineCore> core, EngineCore::create(std::move(setup)));
   return std::make_unique<ThreadedEngine>(std::move(core), std::move(waker));
 }

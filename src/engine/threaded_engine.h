@@ -8,8 +8,10 @@
 
 namespace fieldprint {
 
-// setup.waker must be empty. Errors: as EngineCore::create().
-Result<std::unique_ptr<Engine>> start_engine(EngineCoreSetup setup);
+// setup.waker and setup.supervisor must be empty; an engine with an anchor gets a supervisor
+// that keeps what it says in `sink` (may be null). Errors: as EngineCore::create() and
+// Supervisor::create().
+Result<std::unique_ptr<Engine>> start_engine(EngineCoreSetup setup, SegmentSink* sink = nullptr);
 
 // Pins the binding's artifact under its policy; empty if it has none. Errors of the
 // factory: those of PinnedAnchor::load().

@@ -22,6 +22,17 @@ void TokenHistory::append(TokenId token, KvClass cls) {
   ++runs_.back().tokens;
 }
 
+void TokenHistory::truncate(std::int32_t size) {
+  FP_CHECK(size >= 0 && size <= this->size());
+  std::int32_t dropped = this->size() - size;
+  tokens_.resize(static_cast<std::size_t>(size));
+  while (dropped > 0) {
+    const std::int32_t part = std::min(dropped, runs_.back().tokens);
+    dropped -= part;
+    if ((runs_.back().tokens -= part) == 0) runs_.pop_back();
+  }
+}
+
 void TokenHistory::stand_alone(std::span<const TokenId> opening) {
   const std::vector<TokenId> tokens = std::exchange(tokens_, {});
   const std::vector<AppendRun> runs = std::exchange(runs_, {});

@@ -25,6 +25,8 @@ class TokenHistory {
   TokenHistory(const std::vector<TokenSpan>& prompt, FirstToken first);
 
   void append(TokenId token, KvClass cls);
+  // Forgets the tokens from `size` on.
+  void truncate(std::int32_t size);
   // What followed a sink begins the context itself from now on: `opening` comes before it,
   // and the first token becomes the sink. Once, on a history made with kFollowsSink.
   void stand_alone(std::span<const TokenId> opening);

@@ -17,12 +17,30 @@ std::uint64_t mix(std::uint64_t x) {
 
 }  // namespace
 
-std::vector<float> fake_logits(std::span<const FakeToken> history) {
+namespace {
+
+std::uint64_t hash_of(std::span<const FakeToken> history) {
   std::uint64_t state = 1;
   for (const FakeToken& t : history) {
     state = mix(state * 31 + static_cast<std::uint64_t>(t.token) * 8191 +
                 static_cast<std::uint64_t>(t.pos) * 131 + static_cast<std::uint64_t>(t.cls));
   }
+  return state;
+}
+
+}  // namespace
+
+std::vector<float> fake_state(std::span<const FakeToken> history) {
+  const std::uint64_t state = hash_of(history);
+  std::vector<float> out(kFakeHidden);
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    out[i] = static_cast<float>(mix(state + i * 7919) % 2001) / 1000.0F - 1.0F;
+  }
+  return out;
+}
+
+std::vector<float> fake_logits(std::span<const FakeToken> history) {
+  const std::uint64_t state = hash_of(history);
   std::vector<float> logits(kFakeVocab);
   for (std::size_t v = 0; v < logits.size(); ++v) {
     logits[v] = static_cast<float>(mix(state + v * 977) % 8000) / 1000.0F;
@@ -38,7 +56,7 @@ FakeRunner::FakeRunner(std::int32_t pages, std::int32_t max_step_tokens)
   config_.heads = 1;
   config_.kv_heads = 1;
   config_.head_dim = 2;
-  config_.hidden = 2;
+  config_.hidden = kFakeHidden;
   config_.vocab = kFakeVocab;
   config_.context_train = 1 << 20;
   rows_.resize(static_cast<std::size_t>(pages) * kPageRows);
@@ -100,6 +118,8 @@ Result<StepOutput> FakeRunner::forward(std::span<const SequenceStep> steps) {
   FP_CHECK(total <= max_step_tokens_);
   tokens_computed_ += total;
   logits_.clear();
+  tap_final_.clear();
+  tap_layer_.clear();
   mass_.clear();
   for (const SequenceStep& step : steps) {
     const std::vector<FakeToken> history = read_history(step.plan);
@@ -112,12 +132,24 @@ Result<StepOutput> FakeRunner::forward(std::span<const SequenceStep> steps) {
     std::vector<float> logits = fake_logits(history);
     if (after_logits) after_logits(history, logits);
     logits_.insert(logits_.end(), logits.begin(), logits.end());
+    tap(step, history);
   }
   StepOutput output;
   output.vocab_size = kFakeVocab;
   output.logits = logits_;
   output.mass = mass_;
+  output.hidden_size = kFakeHidden;
+  output.tap_final = tap_final_;
+  output.tap_layer = tap_layer_;
   return output;
+}
+
+void FakeRunner::tap(const SequenceStep& step, std::span<const FakeToken> history) {
+  if (step.tap == TapWanted::kNone) return;
+  const std::vector<float> state = fake_state(history);
+  tap_final_.insert(tap_final_.end(), state.begin(), state.end());
+  if (step.tap == TapWanted::kFinal) return;
+  for (const float x : state) tap_layer_.push_back(-x);
 }
 
 Status FakeRunner::copy_page(PageId from, PageId to) {

@@ -26,6 +26,9 @@ struct FakeToken {
 
 // [kFakeVocab], a pure function of the history.
 std::vector<float> fake_logits(std::span<const FakeToken> history);
+// [kFakeHidden], another one: what a tap hands out. A layer's state is its negative.
+inline constexpr std::int32_t kFakeHidden = 64;
+std::vector<float> fake_state(std::span<const FakeToken> history);
 
 class FakeRunner final : public Runner {
  public:
@@ -55,6 +58,7 @@ class FakeRunner final : public Runner {
     std::int32_t pos = -1;
   };
   Row& row(PageId page, std::int32_t index);
+  void tap(const SequenceStep& step, std::span<const FakeToken> history);
   void write_rows(const SequenceStep& step);
   std::vector<FakeToken> read_history(const SequencePlan& plan);
 
@@ -64,6 +68,8 @@ class FakeRunner final : public Runner {
   std::vector<Row> rows_;
   std::vector<float> logits_;
   std::vector<float> mass_;
+  std::vector<float> tap_final_;
+  std::vector<float> tap_layer_;
   std::int64_t tokens_computed_ = 0;
   std::int64_t copies_ = 0;
 };

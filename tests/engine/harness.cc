@@ -15,12 +15,22 @@ void Outcome::add(const GenerationEvent& event) {
     EXPECT_FALSE(choice.done) << "text after the choice was done";
     choice.text += delta->text;
     choice.logprobs.insert(choice.logprobs.end(), delta->logprobs.begin(), delta->logprobs.end());
+  } else if (const auto* back = std::get_if<RollbackEvent>(&event)) {
+    ChoiceResult& choice = choices[back->choice];
+    EXPECT_FALSE(choice.done);
+    EXPECT_LT(back->text_bytes, choice.text.size());
+    choice.text.resize(back->text_bytes);
+    EXPECT_LE(back->logprobs, choice.logprobs.size());
+    choice.logprobs.resize(back->logprobs);
+    ++choice.retractions;
   } else if (const auto* done = std::get_if<ChoiceDoneEvent>(&event)) {
     ChoiceResult& choice = choices[done->choice];
     EXPECT_FALSE(choice.done);
     choice.done = true;
     choice.reason = done->reason;
     choice.seed = done->seed;
+    choice.supervision = done->supervision;
+    choice.tokens = done->tokens;
   } else if (const auto* all = std::get_if<DoneEvent>(&event)) {
     usage = all->usage;
     ++terminal_events;
@@ -41,7 +51,14 @@ Harness::Harness(const HarnessOptions& options) {
   setup.runner = std::move(runner);
   setup.decoder = std::make_shared<FakeDecoder>();
   setup.options = options.engine;
-  if (!options.anchor.empty()) setup.anchor = fake_anchor(options.anchor);
+  std::shared_ptr<const SupervisionModel> model;
+  if (options.supervised) {
+    model = fake_supervision_model();
+    auto supervisor = std::make_unique<FakeSupervisor>();
+    supervisor_ = supervisor.get();
+    setup.supervisor = std::move(supervisor);
+  }
+  if (!options.anchor.empty()) setup.anchor = fake_anchor(options.anchor, model);
   setup.clock = [this] { return now_; };
   setup.seed_base = 5;
   auto core = EngineCore::create(std::move(setup));
@@ -121,8 +138,9 @@ Result<PageEntry> pin_rows(BlockPool& pool, Runner& runner, std::span<const Toke
 
 }  // namespace
 
-AnchorFactory fake_anchor(std::vector<TokenId> tokens) {
-  return [tokens](BlockPool& pool, Runner& runner) -> Result<AnchorInFront> {
+AnchorFactory fake_anchor(std::vector<TokenId> tokens,
+                          std::shared_ptr<const SupervisionModel> supervision) {
+  return [tokens, supervision](BlockPool& pool, Runner& runner) -> Result<AnchorInFront> {
     AnchorInFront anchor;
     anchor.length = static_cast<std::int32_t>(tokens.size());
     auto rows = std::make_shared<FakeAnchorRows>(pool);
@@ -141,6 +159,7 @@ AnchorFactory fake_anchor(std::vector<TokenId> tokens) {
     anchor.digest = "fake-anchor";
     anchor.seed = "fake-anchor";
     anchor.owner = rows;
+    anchor.supervision = supervision;
     return anchor;
   };
 }

@@ -11,6 +11,7 @@
 
 #include "engine/engine_core.h"
 #include "engine/fake_runner.h"
+#include "engine/fake_supervisor.h"
 
 namespace fieldprint::testing {
 
@@ -20,6 +21,9 @@ struct ChoiceResult {
   bool done = false;
   FinishReason reason = FinishReason::kStop;
   std::uint64_t seed = 0;
+  std::shared_ptr<const SupervisionReport> supervision;
+  std::vector<TokenId> tokens;
+  int retractions = 0;  // RollbackEvents
 };
 
 // Everything that came out of one request.
@@ -47,6 +51,7 @@ struct HarnessOptions {
   std::int32_t max_step_tokens = 512;
   EngineOptions engine;
   std::vector<TokenId> anchor;  // empty: none
+  bool supervised = false;      // with a FakeSupervisor, and a recipe for the anchor
 };
 
 class Harness {
@@ -62,12 +67,14 @@ class Harness {
 
   EngineCore& core() { return *core_; }
   FakeRunner& runner() { return *runner_; }
+  FakeSupervisor& supervisor() { return *supervisor_; }
   EngineTime now() const { return now_; }
   std::vector<std::unique_ptr<Client>>& clients() { return clients_; }
 
  private:
   EngineTime now_{};
   FakeRunner* runner_;
+  FakeSupervisor* supervisor_ = nullptr;
   std::unique_ptr<EngineCore> core_;
   std::vector<std::unique_ptr<Client>> clients_;
 };
@@ -76,7 +83,8 @@ class Harness {
 GenerationRequest make_request(std::int32_t count, unsigned seed, std::int32_t max_tokens);
 
 // Puts `tokens` in front of every context: row 0 as sink, the others as anchor rows.
-AnchorFactory fake_anchor(std::vector<TokenId> tokens);
+AnchorFactory fake_anchor(std::vector<TokenId> tokens,
+                          std::shared_ptr<const SupervisionModel> supervision = nullptr);
 
 // What choice `choice` must be, from the oracle: no pages, no batching.
 ChoiceResult expected_choice(const GenerationRequest& request, std::uint64_t seed,
