@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "core/check.h"
+#include "supervisor/products.h"
 
 namespace fieldprint {
 namespace {
@@ -51,6 +52,12 @@ Result<Coherence> Coherence::create(CoherenceRecipe recipe) {
   made.reference_.assign(made.recipe_.reference.begin(), made.recipe_.reference.end());
   const double length = length_of(made.reference_);
   for (double& x : made.reference_) x /= length;
+  const auto hidden = static_cast<std::size_t>(made.recipe_.hidden);
+  const auto dims = static_cast<std::size_t>(made.recipe_.dims);
+  made.columns_.resize(hidden * dims);
+  for (std::size_t i = 0; i < hidden * dims; ++i) {
+    made.columns_[i % hidden * dims + i / hidden] = made.recipe_.matrix[i];
+  }
   made.decay_ = std::exp2(-1.0 / made.recipe_.half_life);
   return made;
 }
@@ -61,12 +68,7 @@ void Coherence::project(std::span<const float> state, std::span<double> x) const
   FP_CHECK(state.size() == hidden && x.size() == dims);
   std::vector<double> centred(hidden);
   for (std::size_t i = 0; i < hidden; ++i) centred[i] = double{state[i]} - double{recipe_.mean[i]};
-  for (std::size_t r = 0; r < dims; ++r) {
-    const float* row = recipe_.matrix.data() + r * hidden;
-    double sum = 0;
-    for (std::size_t i = 0; i < hidden; ++i) sum += double{row[i]} * centred[i];
-    x[r] = sum;
-  }
+  products().ordered(columns_.data(), centred.data(), hidden, x.data(), dims);
 }
 
 void Coherence::step(CoherenceState& pooled, std::span<const float> state) const {

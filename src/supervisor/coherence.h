@@ -96,6 +96,7 @@ class Coherence {
 
   CoherenceRecipe recipe_;
   Digest256 digest_{};
+  std::vector<float> columns_;     // [hidden][dims]: W transposed, so that sums run side by side
   std::vector<double> reference_;  // [dims], length 1 to double precision
   double decay_ = 0;
 };

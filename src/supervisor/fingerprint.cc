@@ -7,6 +7,7 @@
 #include "codec/canonical_json.h"
 #include "codec/hex.h"
 #include "core/check.h"
+#include "supervisor/products.h"
 #include "supervisor/projection.h"
 
 namespace fieldprint {
@@ -66,21 +67,16 @@ Result<Projection> project_with(std::span<const std::int32_t> matrix, std::span<
                     std::to_string(hidden));
   }
   std::vector<std::int32_t> x(hidden);
-  for (std::size_t i = 0; i < hidden; ++i) {
-    if (!(std::fabs(state[i]) <= kFingerprintMaxElement)) {
-      return fail(ErrorKind::kInvalid, "fingerprint_state_invalid",
-                  "element " + std::to_string(i) + " of a hidden state is not within +-4096");
-    }
-    x[i] = static_cast<std::int32_t>(std::floor(double{state[i]} * 65536.0 + 0.5));
+  if (!products().fixed_point(state.data(), kFingerprintMaxElement, x.data(), hidden)) {
+    const auto bad = std::ranges::find_if(
+        state, [](float value) { return !(std::fabs(value) <= kFingerprintMaxElement); });
+    return fail(ErrorKind::kInvalid, "fingerprint_state_invalid",
+                "element " + std::to_string(bad - state.begin()) +
+                    " of a hidden state is not within +-4096");
   }
   // |sum| <= |row| |x| <= 2^24 * 2^28 * sqrt(2^17) < 2^61, and so is every partial sum.
   Projection y;
-  for (std::size_t r = 0; r < kFingerprintDims; ++r) {
-    const std::int32_t* row = matrix.data() + r * hidden;
-    std::int64_t sum = 0;
-    for (std::size_t i = 0; i < hidden; ++i) sum += std::int64_t{row[i]} * x[i];
-    y[r] = sum;
-  }
+  products().integer(matrix.data(), x.data(), hidden, y.data(), y.size());
   return y;
 }
 
