@@ -9,7 +9,7 @@
 namespace fieldprint {
 namespace {
 
-constexpr std::chrono::microseconds kNap{2000};
+constexpr std::chrono::microseconds kNap{8000};
 constexpr int kNapsBeforeSleep = 50;
 constexpr std::size_t kRecordsAtOnce = 64;  // then verdicts are told of
 // Sequences that were given up while the sink had no room for what is owed to it. Beyond that the
