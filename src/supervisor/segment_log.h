@@ -7,7 +7,8 @@
 // takes no optimistic segments, so that those cannot pause strict sequences, nor push out
 // breaches and rollbacks. What was taken is kept in its order until it is durable, however long
 // the ledger is down, full or overloaded: the same batch is tried again every `retry`. Entries
-// in the ledger are therefore a prefix of what was taken: never a rollback without its breach.
+// in the ledger are therefore a prefix of what was taken: no rollback without the breach that was
+// taken before it.
 //
 // Thread rule: everything may be called from any thread. The ledger must outlive the log, and the
 // log the supervisor that uses it.

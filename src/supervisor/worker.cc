@@ -16,6 +16,11 @@ constexpr std::size_t kRecordsAtOnce = 64;  // then verdicts are told of
 // oldest one's entries are lost, counted and logged: a stalled ledger must not fill the memory.
 constexpr std::size_t kMaxOwing = 1024;
 
+void say_lost(std::int64_t entries) {
+  log_error("the ledger took no more entries; what strict responses owed it is lost",
+            {{"entries", entries}});
+}
+
 }  // namespace
 
 SupervisionWorker::SupervisionWorker(const SupervisorOptions& options, SegmentSink* sink,
@@ -117,15 +122,19 @@ void SupervisionWorker::finish_given_up() {
     watches_.erase(order.sequence);
     return true;
   });
-  if (given_up_.size() <= kMaxOwing) return;
-  const auto found = watches_.find(given_up_.front().sequence);
-  if (found->second.backlog.empty()) return;
-  lose_backlog(found->second);
-  watches_.erase(found);
-  given_up_.erase(given_up_.begin());
+  std::int64_t lost = 0;
+  while (given_up_.size() > kMaxOwing) {
+    const auto found = watches_.find(given_up_.front().sequence);
+    if (found->second.backlog.empty()) break;  // its records are still in the ring
+    lost += lose_backlog(found->second);
+    watches_.erase(found);
+    given_up_.erase(given_up_.begin());
+  }
+  if (lost > 0) say_lost(lost);
 }
 
-void SupervisionWorker::lose_backlog(Watch& watch) {
+// The number of entries.
+std::int64_t SupervisionWorker::lose_backlog(Watch& watch) {
   std::int64_t entries = 0;
   for (const Outgoing& out : watch.backlog) {
     if (!std::holds_alternative<SegmentDone>(out) && !std::holds_alternative<EndReached>(out)) {
@@ -135,8 +144,7 @@ void SupervisionWorker::lose_backlog(Watch& watch) {
   watch.backlog.clear();
   --stalled_watches_;
   unlogged_.fetch_add(static_cast<std::uint64_t>(entries), std::memory_order_relaxed);
-  log_error("the ledger has no room for what a strict response owes it",
-            {{"response", watch.sequence->start().binding.response_id}, {"entries", entries}});
+  return entries;
 }
 
 void SupervisionWorker::carry_away(std::uint64_t id, Watch& watch) {
@@ -234,9 +242,11 @@ void SupervisionWorker::abandon_rest() {
     carry_away(id, watch);
   }
   (void)offer_backlogs();
+  std::int64_t lost = 0;
   for (auto& [id, watch] : watches_) {
-    if (!watch.backlog.empty()) lose_backlog(watch);
+    if (!watch.backlog.empty()) lost += lose_backlog(watch);
   }
+  if (lost > 0) say_lost(lost);
 }
 
 void SupervisionWorker::add_metrics(SupervisorMetrics& total) const {

@@ -74,7 +74,7 @@ class SupervisionWorker {
   void count(const Watch& watch, const Outgoing& out);
   bool offer_backlogs();
   void abandon_rest();
-  void lose_backlog(Watch& watch);
+  std::int64_t lose_backlog(Watch& watch);
   void give_verdict(std::uint64_t id, const Watch& watch, SupervisionVerdict verdict);
 
   TapRing ring_;

@@ -101,6 +101,61 @@ TEST(TapRingTest, OptimisticCountsTheGapOfEachSequence) {
   EXPECT_EQ(b.total_gap, 1U);
 }
 
+TEST(TapRingTest, ARollbackMarkIsNeverLostAndKeepsItsPlace) {
+  TapRing ring(2, kFinal, kLayer);
+  TapSource source{.sequence = 4, .policy = OverflowPolicy::kOptimistic};
+  EXPECT_EQ(ring.push(source, Made(4, 0).state), PushResult::kTaken);
+  EXPECT_EQ(ring.push(source, Made(4, 1).state), PushResult::kTaken);
+  EXPECT_EQ(ring.push(source, Made(4, 2).state), PushResult::kGap);
+  const RollbackRecord mark{.from_token = 3, .to_token = 0, .change = RollbackChange::kRemind};
+  EXPECT_EQ(ring.push_rollback(source, mark), PushResult::kPause);
+  ring.release();
+  EXPECT_EQ(ring.push_rollback(source, mark), PushResult::kTaken);
+  EXPECT_EQ(source.total_gap, 1U);
+  ring.release();
+  ASSERT_NE(ring.poll(), nullptr);
+  EXPECT_EQ(ring.poll()->kind, TapKind::kRollback);
+  EXPECT_EQ(ring.poll()->gap_before, 1U);
+  EXPECT_EQ(ring.poll()->rollback.from_token, 3U);
+  EXPECT_EQ(ring.poll()->rollback.change, RollbackChange::kRemind);
+  EXPECT_EQ(ring.pushed(), 3U);
+  EXPECT_EQ(ring.released(), 2U);
+}
+
+TEST(TapRingTest, TheConsumerHearsThatRoomIsWanted) {
+  TapRing ring(1, kFinal, kLayer);
+  TapSource source{.sequence = 4, .policy = OverflowPolicy::kStrict};
+  EXPECT_EQ(ring.push(source, Made(4, 0).state), PushResult::kTaken);
+  EXPECT_FALSE(ring.room_awaited());
+  EXPECT_EQ(ring.push(source, Made(4, 1).state), PushResult::kPause);
+  EXPECT_TRUE(ring.room_awaited());
+  EXPECT_FALSE(ring.room_awaited());  // told once
+}
+
+// Control records, pokes and close end a nap that a state does not; none may be slept through,
+// whether it comes before the nap or in it.
+TEST(TapRingTest, NapsEndForWhatMatters) {
+  TapRing ring(64, kFinal, kLayer);
+  TapSource source{.sequence = 4};
+  constexpr std::chrono::microseconds kForever{0};
+  ring.poke();
+  ring.sleep(TapRing::Sleep::kUntilControl, kForever);  // came before
+  EXPECT_EQ(ring.push(source, Made(4, 0).state), PushResult::kTaken);
+  ring.sleep(TapRing::Sleep::kUntilControl, std::chrono::microseconds(1000));  // ends by its limit
+  ring.sleep(TapRing::Sleep::kUntilAnyRecord, kForever);                       // there is one
+  ring.release();
+  for (int round = 0; round < 3; ++round) {
+    std::thread producer([&] {
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+      if (round == 0) ring.poke();
+      if (round == 1) (void)ring.push_end(source);
+      if (round == 2) ring.close();
+    });
+    ring.sleep(TapRing::Sleep::kUntilControl, kForever);
+    producer.join();
+  }
+}
+
 TEST(TapRingTest, CloseWakesAWaiterAfterTheLastRecord) {
   TapRing ring(4, kFinal, kLayer);
   TapSource source{.sequence = 3};

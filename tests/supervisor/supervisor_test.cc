@@ -313,6 +313,44 @@ TEST_F(SupervisorTest, GivenUpInEveryPhase) {
   EXPECT_EQ(sink_.events("phase_5"), std::vector<std::string>{"rollback"});
 }
 
+// A ledger that stays away must not fill the memory with what given-up sequences owe it.
+TEST_F(SupervisorTest, WhatGivenUpSequencesOweIsBounded) {
+  make({.workers = 1, .ring_slots = 64});
+  sink_.set_open(false);
+  constexpr int kMany = 1100;
+  for (int i = 0; i < kMany; ++i) {
+    const std::uint64_t sequence = open("resp_" + std::to_string(i), OverflowPolicy::kStrict);
+    push_all(sequence, 0, 1);
+    supervisor_->abandon(sequence);
+  }
+  const std::uint64_t last = open("last");
+  push_all(last, 0, 8);
+  end(last);
+  ASSERT_NE(report(last), nullptr);
+  const auto limit = std::chrono::steady_clock::now() + kPatience;
+  while (supervisor_->metrics().unlogged < kMany - 1024) {
+    ASSERT_LT(std::chrono::steady_clock::now(), limit) << "nothing was given up";
+    std::this_thread::yield();
+  }
+  supervisor_.reset();
+  std::size_t logged = 0;
+  for (int i = 0; i < kMany; ++i) logged += sink_.segments("resp_" + std::to_string(i)).size();
+  EXPECT_EQ(logged, 0U);
+}
+
+TEST_F(SupervisorTest, AStrictSequencesDebtIsPaidWhenTheSinkIsBack) {
+  make({.workers = 1, .ring_slots = 64});
+  sink_.set_open(false);
+  for (int i = 0; i < 20; ++i) {
+    const std::uint64_t sequence = open("resp_" + std::to_string(i), OverflowPolicy::kStrict);
+    push_all(sequence, 0, 1);
+    supervisor_->abandon(sequence);
+  }
+  sink_.set_open(true);
+  supervisor_.reset();
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(sink_.segments("resp_" + std::to_string(i)).size(), 1U);
+}
+
 TEST_F(SupervisorTest, TheEndOfTheSupervisorKeepsWhatWasSeen) {
   make({});
   const std::uint64_t sequence = open("resp_1");

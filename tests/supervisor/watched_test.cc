@@ -80,6 +80,27 @@ bool same_reading(const SegmentReading& a, const SegmentReading& b) {
          a.change_token == b.change_token && a.direction == b.direction;
 }
 
+TEST(SupervisionModelTest, ARecipeOfAnotherModelIsRefused) {
+  const auto code = [](const SupervisionRecipe& recipe, std::int32_t hidden, std::int32_t layers) {
+    const auto model = SupervisionModel::create(recipe, hidden, layers);
+    return model ? std::string() : model.error().code;
+  };
+  EXPECT_EQ(code(tiny_recipe(), kTinyHidden, 3), "");
+  EXPECT_EQ(code(tiny_recipe(), kTinyHidden, 2), "supervision_model_mismatch");  // no layer 2
+  EXPECT_EQ(code(tiny_recipe(), 2 * kTinyHidden, 3), "supervision_model_mismatch");
+  SupervisionRecipe half = tiny_recipe();
+  half.judge.reset();
+  EXPECT_EQ(code(half, kTinyHidden, 3), "supervision_recipe_invalid");
+  SupervisionRecipe plain = tiny_recipe();
+  plain.judge.reset();
+  plain.coherence.reset();
+  const auto model = must(SupervisionModel::create(plain, kTinyHidden, 1));
+  EXPECT_EQ(model->coherence(), nullptr);
+  EXPECT_EQ(model->digest(), sha256(print_supervision_recipe(plain)));
+  plain.fingerprint.matrix_digest[0] ^= 1;
+  EXPECT_EQ(code(plain, kTinyHidden, 1), "fingerprint_matrix_mismatch");
+}
+
 TEST(WatchedSequenceTest, HealthyTokensPassAndADriftIsABreach) {
   WatchedSequence sequence = watch(tiny_start("resp"));
   for (const auto& done : all<SegmentDone>(run(sequence, 0.1, 96, 1))) {
