@@ -3,17 +3,28 @@
 
 #include <nlohmann/json.hpp>
 
+#include "api/print_json.h"
 #include "app/commands/commands.h"
 #include "app/support/answer.h"
 #include "app/support/mass.h"
 #include "app/support/model_stack.h"
 #include "app/support/paths.h"
+#include "app/support/release.h"
 #include "core/log.h"
 
 namespace fieldprint::app {
 namespace {
 
 constexpr std::size_t kMaxPromptBytes = std::size_t{16} << 20;
+
+// Of the prompt as the chat template gets it; empty with --raw.
+std::vector<ChatMessage> messages_of(const Settings& settings, const std::string& prompt) {
+  std::vector<ChatMessage> messages;
+  if (settings.flag("raw")) return messages;
+  if (!settings.text("system").empty()) messages.push_back({"system", settings.text("system")});
+  messages.push_back({"user", prompt});
+  return messages;
+}
 
 Result<std::vector<TokenSpan>> prompt_spans(const Settings& settings, const EngineStack& stack,
                                             const std::string& prompt) {
@@ -32,19 +43,16 @@ Result<std::vector<TokenSpan>> prompt_spans(const Settings& settings, const Engi
     return fail(ErrorKind::kUnsupported, "chat_template_missing",
                 fmt::format("{} has no chat template; use --raw to continue the text as it is",
                             stack.model.path));
-  std::vector<ChatMessage> messages;
-  if (!settings.text("system").empty()) messages.push_back({"system", settings.text("system")});
-  messages.push_back({"user", prompt});
   ChatRender render;
   render.add_bos = !anchored;
-  return stack.model.chat->render(tokenizer, messages, render);
+  return stack.model.chat->render(tokenizer, messages_of(settings, prompt), render);
 }
 
 void print_json(const EngineStack& stack, const Answer& answer) {
   const UsageReport& usage = answer.usage;
   nlohmann::ordered_json json = {
       {"text", answer.text},
-      {"finish_reason", answer.reason == FinishReason::kStop ? "stop" : "length"},
+      {"finish_reason", finish_reason_name(answer.reason)},
       {"seed", answer.seed},
       {"usage",
        {{"prompt_tokens", usage.prompt_tokens},
@@ -55,7 +63,13 @@ void print_json(const EngineStack& stack, const Answer& answer) {
       {"model_digest", stack.model.digest},
       {"anchor_digest", nullptr},
       {"anchor_trust", nullptr},
-      {"attention_mass", mass_json(usage.mass)}};
+      {"attention_mass", mass_json(usage.mass)},
+      {"supervision", nullptr}};
+  if (answer.supervision) {
+    Evidence evidence;
+    evidence.supervision = {answer.supervision};
+    json["supervision"] = supervision_json(evidence)[0];
+  }
   if (stack.anchor.artifact) {
     json["anchor_digest"] = stack.anchor.artifact->digest;
     json["anchor_trust"] = stack.promoted ? "promoted" : "insecure";
@@ -85,18 +99,22 @@ Result<int> cmd_complete(const CommandInput& input) {
   request.stop = settings.list("stop");
   request.use_anchor = stack.anchor.artifact != nullptr;
   const bool json = settings.flag("json");
+  const bool terminal = isatty(STDOUT_FILENO) != 0;
+  FP_ASSIGN(request.supervision,
+            supervision_for(settings, stack, messages_of(settings, prompt),
+                            json || terminal ? Retractable::kYes : Retractable::kNo));
   InterruptScope interrupts;
-  const OnText show = [](std::string_view text) {
-    std::fwrite(text.data(), 1, text.size(), stdout);
-    std::fflush(stdout);
-  };
+  std::unique_ptr<AnswerView> view;
+  if (!json) view = terminal ? make_terminal_view() : make_pipe_view();
   FP_ASSIGN(const Answer answer,
-            generate(*stack.engine, std::move(request), json ? OnText() : show, interrupts.flag()));
+            generate(*stack.engine, std::move(request), view.get(), interrupts.flag()));
   if (json) {
     print_json(stack, answer);
-  } else if (isatty(STDOUT_FILENO) != 0 || !answer.text.ends_with("\n")) {
+  } else if (terminal || !answer.text.ends_with("\n")) {
     fmt::print("\n");
   }
+  if (answer.reason == FinishReason::kContentFilter)
+    fmt::print(stderr, "fieldprint: {}\n", report_line(*answer.supervision));
   return 0;
 }
 

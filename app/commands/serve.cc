@@ -12,6 +12,7 @@
 #include "app/support/build_info.h"
 #include "app/support/shutdown.h"
 #include "app/support/status_line.h"
+#include "app/support/release.h"
 #include "app/support/trust_services.h"
 #include "core/log.h"
 #include "core/progress.h"
@@ -47,6 +48,7 @@ Result<ServerOptions> server_options(const Settings& settings) {
   options.request_deadline = as_milliseconds(settings.number("request-timeout"));
   options.vllm_metrics =
       settings.flag("vllm-metrics") ? VllmMetricNames::kOn : VllmMetricNames::kOff;
+  options.release = release_policy(settings);
   options.build_version = version_string();
   return options;
 }

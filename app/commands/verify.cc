@@ -10,6 +10,7 @@
 #include "app/support/reexecute.h"
 #include "app/support/trust.h"
 #include "ledger/receipt_verify.h"
+#include "supervisor/receipt_chain.h"
 
 namespace fieldprint::app {
 namespace {
@@ -105,14 +106,6 @@ ReceiptCheck check_promotion(const Settings& settings, const Receipt& receipt, b
                     "the ledger here holds no accepted promotion of that digest");
 }
 
-ReceiptCheck check_supervisor(const Receipt& receipt) {
-  if (receipt.chain_head == kReceiptNone)
-    return make_check("supervisor", CheckOutcome::kNotChecked, "",
-                      "none ran: the receipt holds no fingerprints");
-  return make_check("supervisor", CheckOutcome::kNotChecked, "",
-                    "fingerprint chain " + receipt.chain_head + ", not at hand");
-}
-
 Status add_reexecution(const Settings& settings, const ReceiptEvidence& evidence,
                        ReceiptReport& report) {
   if (!settings.flag("reexecute")) {
@@ -127,8 +120,8 @@ Status add_reexecution(const Settings& settings, const ReceiptEvidence& evidence
                           "not worth it: another check failed"));
     return {};
   }
-  FP_ASSIGN(ReceiptCheck check, reexecute(settings, report.receipt, *evidence.request));
-  report.add(std::move(check));
+  FP_ASSIGN(std::vector<ReceiptCheck> checks, reexecute(settings, report, evidence));
+  for (ReceiptCheck& check : checks) report.add(std::move(check));
   return {};
 }
 
@@ -199,7 +192,7 @@ Result<int> cmd_verify(const CommandInput& input) {
   FP_ASSIGN(const ReceiptEvidence evidence, read_evidence(settings));
   FP_ASSIGN(ReceiptReport report, verify_receipt(file, trust.policy, evidence));
   report.add(check_promotion(settings, report.receipt, trust.is_folder));
-  report.add(check_supervisor(report.receipt));
+  report.add(check_receipt_chains(report.receipt, report.chains));
   FP_TRY(add_reexecution(settings, evidence, report));
   if (settings.flag("json")) {
     print_json(report, trust);

@@ -4,8 +4,12 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <memory>
 #include <variant>
+
+#include "app/support/terminal_text.h"
+#include "core/check.h"
 
 namespace fieldprint::app {
 namespace {
@@ -27,9 +31,40 @@ void on_interrupt(int) {
   if (g_interrupted.exchange(true)) _exit(130);
 }
 
+void print(std::string_view text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  std::fflush(stdout);
+}
+
+class PipeView final : public AnswerView {
+  void text(std::string_view piece) override { print(piece); }
+  void retract(std::size_t /*kept*/) override { FP_UNREACHABLE(); }  // strict release was asked for
+};
+
+class TerminalView final : public AnswerView {
+  void text(std::string_view piece) override {
+    shown_ += piece;
+    print(piece);
+  }
+  void retract(std::size_t kept) override {
+    if (const auto codes = retraction(shown_, kept, terminal_size())) {
+      print(*codes);
+      shown_.resize(kept);
+    } else {  // out of reach: what stays is said again
+      shown_.resize(kept);
+      print("\n[taken back; the answer so far:]\n" + shown_);
+    }
+  }
+
+  std::string shown_;  // of the answer, as it stands on the terminal
+};
+
 }  // namespace
 
-Result<Answer> generate(Engine& engine, GenerationRequest request, const OnText& on_text,
+std::unique_ptr<AnswerView> make_terminal_view() { return std::make_unique<TerminalView>(); }
+std::unique_ptr<AnswerView> make_pipe_view() { return std::make_unique<PipeView>(); }
+
+Result<Answer> generate(Engine& engine, GenerationRequest request, AnswerView* view,
                         const std::atomic<bool>& cancel) {
   FP_ASSIGN(const std::unique_ptr<Generation> generation, engine.submit(std::move(request)));
   Answer answer;
@@ -44,12 +79,18 @@ Result<Answer> generate(Engine& engine, GenerationRequest request, const OnText&
       if (cancelled) return fail(ErrorKind::kCancelled, "cancelled", "interrupted");
       continue;
     }
+    AnswerView* shown = cancelled ? nullptr : view;
     if (const auto* delta = std::get_if<DeltaEvent>(&*event)) {
       answer.text += delta->text;
-      if (on_text && !cancelled) on_text(delta->text);
+      if (shown != nullptr) shown->text(delta->text);
+    } else if (const auto* rollback = std::get_if<RollbackEvent>(&*event)) {
+      FP_CHECK(rollback->text_bytes <= answer.text.size());
+      answer.text.resize(rollback->text_bytes);
+      if (shown != nullptr) shown->retract(rollback->text_bytes);
     } else if (const auto* choice = std::get_if<ChoiceDoneEvent>(&*event)) {
       answer.reason = choice->reason;
       answer.seed = choice->seed;
+      answer.supervision = choice->supervision;
     } else if (const auto* done = std::get_if<DoneEvent>(&*event)) {
       answer.usage = done->usage;
       return answer;

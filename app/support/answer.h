@@ -2,7 +2,8 @@
 #pragma once
 
 #include <atomic>
-#include <functional>
+#include <cstddef>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -16,15 +17,25 @@ struct Answer {
   FinishReason reason = FinishReason::kStop;
   std::uint64_t seed = 0;
   UsageReport usage;
+  std::shared_ptr<const SupervisionReport> supervision;  // null: it was not supervised
 };
 
-// Called with each piece of text as it comes.
-using OnText = std::function<void(std::string_view)>;
+// What is shown of an answer while it comes.
+class AnswerView {
+ public:
+  virtual ~AnswerView() = default;
+  virtual void text(std::string_view piece) = 0;
+  // Only the first `kept` bytes of the answer's text stay. Under optimistic release only.
+  virtual void retract(std::size_t kept) = 0;
+};
+// Onto standard output. Text can be taken back from a terminal; elsewhere it is a bug to ask.
+std::unique_ptr<AnswerView> make_terminal_view();
+std::unique_ptr<AnswerView> make_pipe_view();
 
 // Submits the request and waits for its end. When *cancel becomes true the generation is
-// cancelled and the error is `cancelled`; text so far was given to on_text. Errors: those
+// cancelled and the error is `cancelled`; text so far was shown. view may be null. Errors: those
 // of Engine::submit and of FailedEvent.
-Result<Answer> generate(Engine& engine, GenerationRequest request, const OnText& on_text,
+Result<Answer> generate(Engine& engine, GenerationRequest request, AnswerView* view,
                         const std::atomic<bool>& cancel);
 
 // The sampling flags of run and complete.

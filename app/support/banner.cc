@@ -28,6 +28,16 @@ std::string anchor_line(const EngineStack& stack) {
                      authority.promotion_index, authority.policy_epoch);
 }
 
+std::string supervisor_line(const Settings& settings, const EngineStack& stack) {
+  const SupervisionInfo can = stack.engine->supervision();
+  if (!stack.anchor.artifact) return "off (no anchor to drift from)";
+  if (!can.fingerprints)
+    return "off (the anchor has no recipe; 'fieldprint anchor calibrate' makes one)";
+  return fmt::format("release {}, {}, recipe {}", settings.text("release"),
+                     can.coherence ? "fingerprints and angles" : "fingerprints only",
+                     short_digest(digest_string(can.recipe)));
+}
+
 std::string context_line(const EngineStack& stack) {
   const std::int32_t context = stack.engine->options().context_length;
   return fmt::format("{} tokens{}", context,
@@ -63,6 +73,7 @@ std::string banner(const Settings& settings, const EngineStack& stack,
                        stack.engine->options().max_sequences,
                        static_cast<double>(tokens) / stack.engine->options().context_length);
   out += fmt::format("anchor      {}\n", anchor_line(stack));
+  out += fmt::format("supervisor  {}\n", supervisor_line(settings, stack));
   for (const std::string& address : addresses) out += fmt::format("listening   {}\n", address);
   return out;
 }

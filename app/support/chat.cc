@@ -8,6 +8,7 @@
 #include "app/support/anchor_source.h"
 #include "app/support/format.h"
 #include "app/support/paths.h"
+#include "app/support/release.h"
 
 namespace fieldprint::app {
 namespace {
@@ -45,6 +46,7 @@ void Chat::reset() {
   history_.clear();
   last_.reset();
   turns_ = 0;
+  detector_ = {};
   if (!settings_.text("system").empty()) history_.push_back({"system", settings_.text("system")});
 }
 
@@ -98,20 +100,23 @@ Status Chat::answer(const std::string& message, InterruptScope& interrupts) {
   request.sampling = sampling_from(settings_);
   request.max_tokens = static_cast<std::int32_t>(settings_.integer("max-tokens"));
   request.use_anchor = stack_.anchor.artifact != nullptr;
+  const bool terminal = look_ == ChatLook::kTerminal;
+  FP_ASSIGN(request.supervision, supervision_for(settings_, stack_, messages,
+                                                 terminal ? Retractable::kYes : Retractable::kNo));
+  if (request.supervision) request.supervision->detector = detector_;
   interrupts.reset();
-  const OnText show = [](std::string_view text) {
-    std::fwrite(text.data(), 1, text.size(), stdout);
-    std::fflush(stdout);
-  };
-  Result<Answer> result = generate(*stack_.engine, std::move(request), show, interrupts.flag());
+  const auto view = terminal ? make_terminal_view() : make_pipe_view();
+  Result<Answer> result =
+      generate(*stack_.engine, std::move(request), view.get(), interrupts.flag());
   std::fputs("\n", stdout);
   std::fflush(stdout);
   if (!result) return tl::unexpected(result.error());
   messages.push_back({"assistant", result->text});
   history_ = std::move(messages);
+  if (result->supervision) detector_ = result->supervision->detector;
   last_ = std::move(*result);
   ++turns_;
-  if (look_ == ChatLook::kTerminal) show_evidence();
+  if (terminal) show_evidence();
   return {};
 }
 
@@ -121,6 +126,7 @@ void Chat::show_evidence() const {
   if (stack_.anchor.artifact)
     line = fmt::format("anchor {} {}", short_digest(stack_.anchor.artifact->digest),
                        stack_.promoted ? "promoted" : "UNSIGNED");
+  if (last_->supervision) line += " | " + report_line(*last_->supervision);
   fmt::print("{}{}\n",
              dim(fmt::format("{} | {} tokens, {:.1f} tok/s{} | ", line, usage.completion_tokens,
                              rate(usage.completion_tokens, usage.decode_seconds),

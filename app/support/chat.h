@@ -42,6 +42,7 @@ class Chat {
   const Colour colour_;
   std::vector<ChatMessage> history_;
   std::optional<Answer> last_;
+  DetectorState detector_;  // of the conversation so far
   int turns_ = 0;
 };
 

@@ -6,6 +6,7 @@
 #include "app/support/memory.h"
 #include "app/support/model_file.h"
 #include "app/support/paths.h"
+#include "app/support/release.h"
 #include "runner/cpu/cpu_runner.h"
 #include "runner/cuda/cuda_runner.h"
 
@@ -31,6 +32,7 @@ EngineOptions engine_options(const Settings& settings, const KvBudget& budget, E
   options.context_length = budget.context_length;
   options.prefill_chunk = chunk_of(settings, "prefill-chunk", kCudaPrefillChunk);
   options.prefix_cache = settings.flag("prefix-cache");
+  options.supervision = supervision_options(settings);
   if (use == EngineUse::kOneConversation) {
     options.max_sequences = 1;
     return options;
@@ -162,9 +164,12 @@ Result<EngineStack> start_engine(const Settings& settings, EngineUse use,
   stack.promoted = std::move(anchor.promoted);
   stack.anchor_source = std::move(anchor.folder);
   stack.anchor_compiled = anchor.compiled;
-  FP_ASSIGN(stack.engine,
-            Engine::create(std::move(runner), *stack.model.tokenizer,
-                           engine_options(settings, stack.budget, use), stack.anchor));
+  if (use == EngineUse::kServer && stack.trust && stack.trust->ledger) {
+    stack.segments = std::make_unique<SegmentLog>(*stack.trust->ledger);
+  }
+  FP_ASSIGN(stack.engine, Engine::create(std::move(runner), *stack.model.tokenizer,
+                                         engine_options(settings, stack.budget, use), stack.anchor,
+                                         stack.segments.get()));
   return stack;
 }
 

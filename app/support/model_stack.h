@@ -13,6 +13,7 @@
 #include "model/model.h"
 #include "model/tokenizer.h"
 #include "runner/runner.h"
+#include "supervisor/segment_log.h"
 
 namespace fieldprint::app {
 
@@ -63,6 +64,7 @@ struct EngineStack {
   KvBudget budget;
   // Declared before the engine: it outlives whoever watches the ledger for it.
   std::unique_ptr<TrustStack> trust;       // null: no trust folder here
+  std::unique_ptr<SegmentLog> segments;    // null: no ledger to write, or not a server
   AnchorBinding anchor;                    // no artifact: served without one
   std::optional<PromotedAnchor> promoted;  // by whose right; absent: --insecure-anchors
   std::string anchor_source;               // folder it came from; empty if none

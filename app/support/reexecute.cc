@@ -8,9 +8,11 @@
 
 #include "api/request.h"
 #include "api/response.h"
+#include "app/support/fingerprint_check.h"
 #include "app/support/model_stack.h"
 #include "app/support/trust.h"
 #include "app/support/trust_services.h"
+#include "engine/anchor_supervision.h"
 #include "runner/cpu/cpu_runner.h"
 
 namespace fieldprint::app {
@@ -126,7 +128,7 @@ Result<Output> generate_again(Engine& engine, GenerationRequest request) {
       output.tokens.at(static_cast<std::size_t>(choice->choice)) = choice->tokens;
     } else if (const auto* failed = std::get_if<FailedEvent>(&*event)) {
       return tl::unexpected(failed->error);
-    } else {
+    } else if (std::holds_alternative<DoneEvent>(*event)) {
       return output;
     }
   }
@@ -148,11 +150,8 @@ ReceiptCheck compare(const Receipt& receipt, const Output& output) {
                  fmt::format("all {} tokens come out again, bit for bit", tokens));
 }
 
-// Why equal bits cannot be expected; empty if they can.
+// Why nothing of it can be computed again; empty if something can.
 std::string obstacle(const Receipt& receipt, const ModelStack& model) {
-  if (!receipt.numeric_profile.starts_with("invariant"))
-    return fmt::format("made in the profile '{}': its bits depend on what else ran at the time",
-                       receipt.numeric_profile);
   if (receipt.anchor.digests.size() > 1) return "the anchor changed while it was written";
   if (model.digest != receipt.model_digest)
     return fmt::format("the model given is {}, the receipt's {}", model.digest,
@@ -164,44 +163,102 @@ std::string obstacle(const Receipt& receipt, const ModelStack& model) {
   return {};
 }
 
-}  // namespace
-
-Result<ReceiptCheck> reexecute(const Settings& settings, const Receipt& receipt,
-                               const std::string& request) {
-  FP_ASSIGN(const ModelStack model, open_model(settings));
-  if (const std::string why = obstacle(receipt, model); !why.empty()) return not_made(why);
-  const bool anchored = receipt.anchor.digests.front() != kReceiptNone;
-  AnchorBinding binding;
-  if (anchored) {
-    if (settings.text("anchor").empty())
-      return not_made("the receipt's anchor is needed; --anchor names its folder");
-    FP_ASSIGN(binding, binding_of(settings, receipt));
-    if (binding.artifact->digest != receipt.anchor.digests.front())
-      return not_made(fmt::format("the anchor given is {}, the receipt's {}",
-                                  binding.artifact->digest, receipt.anchor.digests.front()));
-    binding.model_digest = model.digest;
+// Why the same tokens cannot be expected.
+std::string sampling_obstacle(const Receipt& receipt, const std::string& profile) {
+  if (!receipt.numeric_profile.starts_with("invariant"))
+    return fmt::format("made in the profile '{}': its bits depend on what else ran at the time",
+                       receipt.numeric_profile);
+  if (profile != receipt.numeric_profile)
+    return fmt::format("this machine's profile is '{}', the receipt's '{}'", profile,
+                       receipt.numeric_profile);
+  for (const ReceiptChoice& choice : receipt.choices) {
+    if (choice.supervision.rollback_count > 0)
+      return "it was rolled back, which depends on when the verdicts came";
   }
-  FP_ASSIGN(Again again, request_again(model, receipt, request, anchored));
+  return {};
+}
+
+// The ids that the response's text gives, where they are those of the receipt.
+std::vector<TokenId> ids_of_text(const ModelStack& model, const Receipt& receipt,
+                                 std::size_t choice, const std::string& text) {
+  std::vector<TokenId> ids = model.tokenizer->encode(text, false);
+  const auto wanted = static_cast<std::size_t>(receipt.choices[choice].tokens);
+  const std::string& digest = receipt.choices[choice].tokens_digest;
+  if (ids.size() == wanted && tokens_commitment(receipt.salt, choice, ids) == digest) return ids;
+  if (ids.size() + 1 != wanted) return {};
+  for (TokenId token = 0; token < model.tokenizer->vocab_size(); ++token) {
+    if (!model.tokenizer->is_end_of_generation(token)) continue;
+    ids.push_back(token);
+    if (tokens_commitment(receipt.salt, choice, ids) == digest) return ids;
+    ids.pop_back();
+  }
+  return {};
+}
+
+Result<ReceiptCheck> again_tokens(const FingerprintPlace& place, const Receipt& receipt,
+                                  GenerationRequest request,
+                                  std::vector<std::vector<TokenId>>& tokens) {
   const std::int64_t context =
-      receipt.tokens.anchor + receipt.tokens.prompt + again.request.max_tokens + kSlackTokens;
-  CpuRunnerOptions options;
-  options.threads = static_cast<int>(settings.integer("threads"));
-  options.kv_tokens = (context + 8 * kSlackTokens) * again.request.choices;
+      receipt.tokens.anchor + receipt.tokens.prompt + request.max_tokens + kSlackTokens;
+  CpuRunnerOptions options = place.runner;
+  options.kv_tokens = (context + 8 * kSlackTokens) * request.choices;
   options.max_step_tokens = kStepTokens;
-  options.profile = NumericProfile::kInvariant;
-  const bool wide = receipt.numeric_profile.find("/kv-f32") != std::string::npos;
-  options.kv_dtype = wide ? KvDtype::kF32 : KvDtype::kBf16;
-  FP_ASSIGN(std::unique_ptr<Runner> runner, make_cpu_runner(model.model, options));
-  if (runner->numeric_profile() != receipt.numeric_profile)
-    return not_made(fmt::format("this machine's profile is '{}', the receipt's '{}'",
-                                runner->numeric_profile(), receipt.numeric_profile));
+  FP_ASSIGN(std::unique_ptr<Runner> runner, make_cpu_runner(place.model.model, options));
+  const std::string why = sampling_obstacle(receipt, runner->numeric_profile());
+  if (!why.empty()) return not_made(why);
   EngineOptions engine_options;
   engine_options.context_length = static_cast<std::int32_t>(context);
-  engine_options.max_sequences = again.request.choices;
-  FP_ASSIGN(const std::unique_ptr<Engine> engine,
-            Engine::create(std::move(runner), *model.tokenizer, engine_options, binding));
-  FP_ASSIGN(const Output output, generate_again(*engine, std::move(again.request)));
-  return compare(receipt, output);
+  engine_options.max_sequences = request.choices;
+  FP_ASSIGN(
+      const std::unique_ptr<Engine> engine,
+      Engine::create(std::move(runner), *place.model.tokenizer, engine_options, place.anchor));
+  FP_ASSIGN(Output output, generate_again(*engine, std::move(request)));
+  ReceiptCheck check = compare(receipt, output);
+  if (check.outcome == CheckOutcome::kHolds) {
+    tokens = std::move(output.tokens);
+    for (std::size_t i = 0; i < tokens.size(); ++i)
+      tokens[i].resize(static_cast<std::size_t>(receipt.choices[i].tokens));
+  }
+  return check;
+}
+
+std::vector<ReceiptCheck> neither(const std::string& why) {
+  return {not_made(why), {"fingerprints", CheckOutcome::kNotChecked, "", why}};
+}
+
+}  // namespace
+
+Result<std::vector<ReceiptCheck>> reexecute(const Settings& settings, const ReceiptReport& report,
+                                            const ReceiptEvidence& evidence) {
+  const Receipt& receipt = report.receipt;
+  FP_ASSIGN(const ModelStack model, open_model(settings));
+  if (const std::string why = obstacle(receipt, model); !why.empty()) return neither(why);
+  const bool anchored = receipt.anchor.digests.front() != kReceiptNone;
+  FingerprintPlace place{model, {}, {}, {}};
+  if (anchored) {
+    if (settings.text("anchor").empty())
+      return neither("the receipt's anchor is needed; --anchor names its folder");
+    FP_ASSIGN(place.anchor, binding_of(settings, receipt));
+    const AnchorArtifact& artifact = *place.anchor.artifact;
+    if (artifact.digest != receipt.anchor.digests.front())
+      return neither(fmt::format("the anchor given is {}, the receipt's {}", artifact.digest,
+                                 receipt.anchor.digests.front()));
+    place.anchor.model_digest = model.digest;
+    FP_ASSIGN(place.anchor.supervision, supervision_of(artifact, model.model->config));
+  }
+  FP_ASSIGN(Again again, request_again(model, receipt, *evidence.request, anchored));
+  place.prompt = again.request.prompt;
+  place.runner.threads = static_cast<int>(settings.integer("threads"));
+  place.runner.profile = NumericProfile::kInvariant;
+  const bool wide = receipt.numeric_profile.find("/kv-f32") != std::string::npos;
+  place.runner.kv_dtype = wide ? KvDtype::kF32 : KvDtype::kBf16;
+  std::vector<std::vector<TokenId>> tokens(receipt.choices.size());
+  FP_ASSIGN(ReceiptCheck drawn, again_tokens(place, receipt, std::move(again.request), tokens));
+  for (std::size_t i = 0; evidence.choices && i < tokens.size(); ++i) {
+    if (tokens[i].empty()) tokens[i] = ids_of_text(model, receipt, i, evidence.choices->at(i));
+  }
+  FP_ASSIGN(ReceiptCheck fingerprints, check_fingerprints(place, report, tokens));
+  return std::vector<ReceiptCheck>{std::move(drawn), std::move(fingerprints)};
 }
 
 }  // namespace fieldprint::app

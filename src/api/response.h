@@ -90,9 +90,6 @@ std::unique_ptr<ResponsePrinter> make_chat_printer(ResponseHead head, const Requ
 std::unique_ptr<ResponsePrinter> make_completion_printer(ResponseHead head,
                                                          const RequestBase& base);
 
-// The angles of a choice that the text that stayed was measured by, in order.
-std::vector<double> kept_angles(const SupervisionReport& report);
-
 // {"error":{message,type,param,code}}. percent: added while a model loads.
 std::string print_error(const Error& error, std::optional<int> percent = std::nullopt);
 
@@ -116,9 +113,10 @@ struct TokenizeResponse {
 std::string print_tokenize(const TokenizeResponse& response);
 std::string print_detokenize(const std::string& text);
 
-// GET /v1/fieldprint/anchors. fallback: shown as the front where there is no service, with
-// what the engine says.
-std::string print_anchor_report(const AnchorReport& report, const std::optional<AnchorInfo>& front);
+// GET /v1/fieldprint/anchors. front: what stands in front; supervision: what it is measured by,
+// null for nothing.
+std::string print_anchor_report(const AnchorReport& report, const std::optional<AnchorInfo>& front,
+                                const SupervisionModel* supervision);
 std::string print_revocation(const RevocationReceipt& receipt);
 AnchorInfo anchor_info(const AnchorStanding& standing);
 

@@ -19,14 +19,6 @@ OrderedJson angle_json(double angle) {
   return std::isfinite(angle) ? OrderedJson(rounded(angle, kMicro)) : OrderedJson(nullptr);
 }
 
-// Whether the tokens of this reading are still part of the text.
-bool stayed(const SegmentReading& reading, std::span<const RollbackRecord> rollbacks) {
-  for (std::size_t i = reading.generation; i < rollbacks.size(); ++i) {
-    if (rollbacks[i].to_token < reading.end_token) return false;
-  }
-  return true;
-}
-
 OrderedJson angles_json(const SupervisionReport& report) {
   const std::vector<double> angles = kept_angles(report);
   if (angles.empty()) return nullptr;
@@ -70,7 +62,7 @@ OrderedJson reading_json(const SegmentReading& reading, std::span<const Rollback
           {"score", angle_json(reading.score)},
           {"evidence", angle_json(reading.evidence)},
           {"cause", breach_cause_name(reading.cause)},
-          {"kept", stayed(reading, rollbacks)}};
+          {"kept", reading_stayed(reading, rollbacks)}};
 }
 
 OrderedJson choice_json(std::size_t index, const SupervisionReport& report,
@@ -103,14 +95,6 @@ OrderedJson choice_json(std::size_t index, const SupervisionReport& report,
 }
 
 }  // namespace
-
-std::vector<double> kept_angles(const SupervisionReport& report) {
-  std::vector<double> angles;
-  for (const SegmentReading& reading : report.timeline) {
-    if (reading.measured && stayed(reading, report.rollbacks)) angles.push_back(reading.angle);
-  }
-  return angles;
-}
 
 OrderedJson supervision_json(const Evidence& evidence) {
   OrderedJson choices = OrderedJson::array();

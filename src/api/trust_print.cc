@@ -4,6 +4,7 @@
 #include "api/print_json.h"
 #include "api/response.h"
 #include "core/check.h"
+#include "crypto/sha256.h"
 
 namespace fieldprint {
 namespace {
@@ -32,6 +33,27 @@ OrderedJson authority_json(const AnchorAuthority& authority) {
           {"policy_epoch", authority.policy_epoch}};
 }
 
+// The recipe and its operating point: what counts as a breach, and how often falsely.
+OrderedJson recipe_json(const SupervisionModel* model) {
+  if (model == nullptr) return nullptr;
+  const SupervisionRecipe& recipe = model->recipe();
+  OrderedJson out = {{"recipe", digest_string(model->digest())},
+                     {"fingerprints", true},
+                     {"verifiable_elsewhere", recipe.tolerance.has_value()},
+                     {"coherence", nullptr}};
+  if (!recipe.coherence || !recipe.judge) return out;
+  const CoherenceJudge& judge = *recipe.judge;
+  out["coherence"] = {{"layer", recipe.coherence->layer},
+                      {"dims", recipe.coherence->dims},
+                      {"limit", rounded(judge.limit, 1e6)},
+                      {"limit_alpha", judge.limit_alpha},
+                      {"alpha", judge.alpha},
+                      {"mean_bound", judge.mean_bound},
+                      {"calibration_sessions", judge.sessions},
+                      {"calibration_segments", judge.segments}};
+  return out;
+}
+
 }  // namespace
 
 AnchorInfo anchor_info(const AnchorStanding& standing) {
@@ -49,8 +71,8 @@ AnchorInfo anchor_info(const AnchorStanding& standing) {
   return info;
 }
 
-std::string print_anchor_report(const AnchorReport& report,
-                                const std::optional<AnchorInfo>& front) {
+std::string print_anchor_report(const AnchorReport& report, const std::optional<AnchorInfo>& front,
+                                const SupervisionModel* supervision) {
   OrderedJson endings = OrderedJson::array();
   for (const AnchorEnding& ending : report.endings) {
     OrderedJson entry = {{"digest", ending.digest},
@@ -61,6 +83,7 @@ std::string print_anchor_report(const AnchorReport& report,
     endings.push_back(std::move(entry));
   }
   OrderedJson shown = front ? anchor_json(*front) : OrderedJson(nullptr);
+  if (front) shown["supervision"] = recipe_json(supervision);
   if (report.front && report.front->authority) {
     shown["authority"] = authority_json(*report.front->authority);
   }

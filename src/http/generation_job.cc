@@ -70,6 +70,10 @@ void GenerationJob::note(const ChoiceDoneEvent& event) {
   const std::size_t choice = index_of(event.choice, choices_.size());
   evidence_.seeds[choice] = event.seed;
   evidence_.supervision[choice] = event.supervision;
+  if (!event.supervision) return;
+  for (const SegmentReading& reading : event.supervision->timeline) {
+    if (reading.measured) state_.metrics.angle.observe(reading.angle);
+  }
 }
 
 void GenerationJob::note(const DoneEvent& event) {

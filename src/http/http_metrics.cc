@@ -7,6 +7,12 @@ double ratio(std::int32_t part, std::int32_t whole) {
   return whole > 0 ? static_cast<double>(part) / whole : 0.0;
 }
 
+std::vector<double> angle_bounds() {
+  std::vector<double> bounds;
+  for (int tenths = 1; tenths <= 31; ++tenths) bounds.push_back(tenths / 10.0);
+  return bounds;
+}
+
 }  // namespace
 
 HttpMetrics::HttpMetrics(MetricRegistry& into)
@@ -26,7 +32,10 @@ HttpMetrics::HttpMetrics(MetricRegistry& into)
                                     latency_bounds_seconds())),
       request(into.histogram("fieldprint_request_seconds",
                              "From the request to the end of its generation",
-                             latency_bounds_seconds())) {}
+                             latency_bounds_seconds())),
+      angle(into.histogram("fieldprint_segment_angle_radians",
+                           "Angle to the anchor of each measured segment, dropped ones too",
+                           angle_bounds())) {}
 
 void HttpMetrics::count_response(std::string_view route, int status, double seconds) {
   registry
@@ -89,6 +98,35 @@ void update_engine_metrics(MetricRegistry& registry, const Engine& engine) {
   gauge("fieldprint_anchor_refusing", "1 while requests are refused because the anchor was revoked",
         engine.anchor_state().refusing ? 1 : 0);
   total("fieldprint_engine_busy_seconds_total", "Time inside steps", stats.busy_seconds);
+}
+
+void update_supervisor_metrics(MetricRegistry& registry, const Engine& engine) {
+  const EngineStats stats = engine.stats();
+  const SupervisorMetrics& supervisor = stats.supervisor;
+  const auto total = [&](const char* name, const char* help, std::uint64_t value) {
+    registry.counter(name, help).raise_to(static_cast<double>(value));
+  };
+  total("fieldprint_supervised_tokens_total", "Tokens with a fingerprint", supervisor.tokens);
+  total("fieldprint_supervised_segments_total", "Segments judged", supervisor.segments);
+  total("fieldprint_breaches_total", "Segments that were a breach", supervisor.breaches);
+  total("fieldprint_unseen_tokens_total", "Tokens of supervised answers without a fingerprint",
+        supervisor.gaps);
+  total("fieldprint_unlogged_entries_total", "Segments, breaches and rollbacks the ledger lost",
+        supervisor.unlogged);
+  total("fieldprint_rollbacks_total", "Breaches after which generation went on", stats.rollbacks);
+  total("fieldprint_filtered_total", "Choices that supervision ended", stats.filtered);
+  total("fieldprint_dropped_tokens_total", "Tokens generated and taken back", stats.dropped_tokens);
+  registry
+      .gauge("fieldprint_supervisor_lag_seconds",
+             "From the last state of the last judged segment to its verdict")
+      .set(supervisor.lag_seconds);
+  const SupervisionInfo can = engine.supervision();
+  registry
+      .gauge("fieldprint_supervision_ready",
+             "What the anchor in front has a recipe for: 2 angles, 1 fingerprints only, 0 nothing")
+      .set(can.coherence      ? 2
+           : can.fingerprints ? 1
+                              : 0);
 }
 
 void update_vllm_metrics(MetricRegistry& registry, const Engine& engine, const std::string& model) {

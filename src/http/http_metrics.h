@@ -30,10 +30,12 @@ struct HttpMetrics {
   Histogram& first_token;     // request to first text, seconds
   Histogram& between_tokens;  // text to text, seconds
   Histogram& request;         // whole generation, seconds
+  Histogram& angle;           // of every measured segment, radians
 };
 
 // Sets the gauges and totals that the engine keeps. model: label of vllm:* names.
 void update_engine_metrics(MetricRegistry& registry, const Engine& engine);
+void update_supervisor_metrics(MetricRegistry& registry, const Engine& engine);
 void update_vllm_metrics(MetricRegistry& registry, const Engine& engine, const std::string& model);
 
 // The exposition text, rebuilt at most once per max_age: an endpoint picker reads it

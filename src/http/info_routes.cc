@@ -114,6 +114,7 @@ void install_probe_routes(httplib::Server& server, ServerState& state) {
       if (!state.has_service.load(std::memory_order_acquire)) return;
       const Engine& engine = *state.service.engine;
       update_engine_metrics(state.registry, engine);
+      update_supervisor_metrics(state.registry, engine);
       if (state.options.vllm_metrics == VllmMetricNames::kOn) {
         update_vllm_metrics(state.registry, engine, state.service.model_id);
       }

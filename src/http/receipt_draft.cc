@@ -7,6 +7,7 @@
 #include "api/print_json.h"
 #include "core/check.h"
 #include "core/log.h"
+#include "supervisor/receipt_chain.h"
 
 namespace fieldprint {
 namespace {
@@ -88,6 +89,21 @@ void ReceiptDraft::note(const ChoiceDoneEvent& event) {
   choice.seed = event.seed;
   choice.tokens = static_cast<std::int64_t>(event.tokens.size());
   choice.tokens_digest = tokens_commitment(receipt_.salt, index, event.tokens);
+  if (!event.supervision) return;
+  choice.supervision = receipt_supervision(*event.supervision);
+  keep_chain(index, print_segments(event.supervision->segments));
+}
+
+// The receipt commits to a chain by its head; the chain itself is kept as far as there is room.
+void ReceiptDraft::keep_chain(std::size_t choice, std::string chain) {
+  if (chain_bytes_ + chain.size() > kReceiptMaxChainBytes) {
+    log_warn("fingerprint chain not kept with the receipt: too long",
+             {{"response", receipt_.response_id}, {"choice", static_cast<std::int64_t>(choice)}});
+    return;
+  }
+  chain_bytes_ += chain.size();
+  chains_.resize(receipt_.choices.size());
+  chains_[choice] = std::move(chain);
 }
 
 void ReceiptDraft::describe_anchor(const ServiceContext& service, const UsageReport& usage) {
@@ -122,6 +138,7 @@ ReceiptInfo ReceiptDraft::issue(ServerState& state, const UsageReport& usage) {
   describe_anchor(state.service, usage);
   receipt_.tokens.anchor = usage.anchor_tokens;
   receipt_.tokens.prompt = usage.prompt_tokens;
+  receipt_.tokens.dropped = usage.dropped_tokens;
   receipt_.tokens.cached = usage.cached_tokens;
   receipt_.tokens.completion = usage.completion_tokens;
   for (int i = 0; i < kKvClasses; ++i) {
@@ -129,7 +146,7 @@ ReceiptInfo ReceiptDraft::issue(ServerState& state, const UsageReport& usage) {
     if (cls != KvClass::kReserved) receipt_.mass_ppm[kv_class_name(cls)] = to_ppm(usage.mass[i]);
   }
   receipt_.issued_at = unix_now();
-  const Status issued = state.service.receipts->issue(receipt_);
+  const Status issued = state.service.receipts->issue(receipt_, std::move(chains_));
   state.metrics.count_receipt(issued ? "issued" : issued.error().code);
   if (issued) return {receipt_.id, "acknowledged", ""};
   log_error("no receipt: " + issued.error().message, {{"code", issued.error().code}});

@@ -34,10 +34,13 @@ class ReceiptDraft {
   ReceiptInfo issue(ServerState& state, const UsageReport& usage);
 
  private:
+  void keep_chain(std::size_t choice, std::string chain);
   void describe_anchor(const ServiceContext& service, const UsageReport& usage);
 
   Receipt receipt_;
   std::vector<std::string> texts_;
+  std::vector<std::string> chains_;  // ReceiptFile::chains
+  std::size_t chain_bytes_ = 0;
 };
 
 // The anchor of that digest as this server knows it; none for "".

@@ -61,16 +61,23 @@ Result<std::optional<ReleaseMode>> decide_release(const ReleasePolicy& policy,
   return std::nullopt;
 }
 
+std::vector<ChatMessage> with_reminder(std::span<const ChatMessage> messages,
+                                       const std::string& identity) {
+  std::vector<ChatMessage> out(messages.begin(), messages.end());
+  const auto last = std::find_if(out.rbegin(), out.rend(),
+                                 [](const ChatMessage& message) { return message.role == "user"; });
+  if (last == out.rend()) return {};
+  out.insert(std::prev(last.base()), ChatMessage{"system", identity});
+  return out;
+}
+
 std::vector<TokenSpan> reminder_of(const ServerState& state, const ChatRequest& request,
                                    const ChatRender& render) {
   const std::string digest = state.service.engine->anchor_state().digest;
   const std::optional<AnchorStanding> front = standing_of(state.service, digest);
   if (!front) return {};
-  std::vector<ChatMessage> messages = request.messages;
-  const auto last = std::find_if(messages.rbegin(), messages.rend(),
-                                 [](const ChatMessage& message) { return message.role == "user"; });
-  if (last == messages.rend()) return {};
-  messages.insert(std::prev(last.base()), ChatMessage{"system", front->binding.artifact->text});
+  const auto messages = with_reminder(request.messages, front->binding.artifact->text);
+  if (messages.empty()) return {};
   Result<std::vector<TokenSpan>> spans = state.service.text->render(messages, render);
   if (spans) return std::move(*spans);
   log_debug("no reminder in the ladder", {{"code", spans.error().code}});

@@ -6,6 +6,8 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "api/request.h"
@@ -27,9 +29,13 @@ Result<std::optional<ReleaseMode>> decide_release(const ReleasePolicy& policy,
                                                   const RequestBase& base, Anchored anchored,
                                                   const SupervisionInfo& can);
 
-// The prompt with the identity's text as a system message once more, before the last message of
-// the user. Empty where there is no such message or no anchor, or where the chat template does
-// not take it: the ladder then has no such step.
+// The messages with the identity's text as a system message once more, before the last message of
+// the user; empty where there is none.
+std::vector<ChatMessage> with_reminder(std::span<const ChatMessage> messages,
+                                       const std::string& identity);
+
+// The prompt with that reminder. Empty where there is no anchor or no such message, or where the
+// chat template does not take it: the ladder then has no such step.
 std::vector<TokenSpan> reminder_of(const ServerState& state, const ChatRequest& request,
                                    const ChatRender& render);
 

@@ -32,10 +32,10 @@ std::string anchors_body(const ServerState& state) {
     report.state = service.engine->anchor_state();
   }
   std::optional<AnchorInfo> front;
-  if (const auto standing = standing_of(service, report.state.digest)) {
-    front = anchor_info(*standing);
-  }
-  return print_anchor_report(report, front);
+  const auto standing = standing_of(service, report.state.digest);
+  if (standing) front = anchor_info(*standing);
+  return print_anchor_report(report, front,
+                             standing ? standing->binding.supervision.get() : nullptr);
 }
 
 Result<std::string> revoke(ServerState& state, const std::string& body) {

@@ -3,6 +3,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "codec/base64.h"
 #include "codec/canonical_json.h"
 #include "codec/hex.h"
 #include "core/check.h"
@@ -82,6 +83,9 @@ std::string print_receipt_file(const ReceiptFile& file) {
   object.emplace("envelope", file.envelope);
   object.emplace("leaf", file.leaf);
   object.emplace("proof", file.proof);
+  CanonicalValue::Array chains;
+  for (const std::string& chain : file.chains) chains.emplace_back(base64_encode(chain));
+  object.emplace("chains", std::move(chains));
   Result<std::string> text = canonical_print(std::move(object));
   FP_CHECK(text.has_value());  // all of it was printed or parsed as UTF-8 before
   return std::move(*text);
@@ -108,6 +112,7 @@ Result<ReceiptFile> parse_receipt_file(std::string_view text) {
     return file;
   }
   FieldReader fields(*value, "receipt file");
+  const CanonicalValue::Array& chains = fields.array("chains", kReceiptMaxChoices);
   const std::string format = fields.string("format", 64);
   file.id = fields.string("id", 64);
   file.state = fields.string("state", 32);
@@ -117,6 +122,12 @@ Result<ReceiptFile> parse_receipt_file(std::string_view text) {
   const Status read = fields.finish();
   if (!read) return invalid(read.error().message);
   if (format != kFileFormat) return invalid("format '" + format + "'");
+  for (const CanonicalValue& chain : chains) {
+    if (chain.string() == nullptr) return invalid("a chain is not text");
+    const auto bytes = base64_decode(*chain.string());
+    if (!bytes) return invalid("a chain is not base64");
+    file.chains.emplace_back(bytes->begin(), bytes->end());
+  }
   return file;
 }
 

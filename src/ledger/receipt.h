@@ -3,8 +3,10 @@
 //   payload   canonical JSON, the fields of Receipt (docs/formats/receipt.md has the grammar)
 //   envelope  DSSE, payload type kReceiptPayloadType, signed by the log's key
 //   leaf      ledger entry of kind receipt: the payload's digest, nothing of its content
-//   file      {"format":"fieldprint-receipt-file/v1", id, state, envelope, leaf, proof}: what is
-//             handed out. id and state are for people and signed by nobody
+//   file      {"format":"fieldprint-receipt-file/v1", id, state, envelope, leaf, proof, chains}:
+//             what is handed out. id and state are for people and signed by nobody
+//   chains    the fingerprint chain of each choice (supervisor/chain.h, stored form), which the
+//             payload commits to by its last digest
 //
 // Text of people is in none of them: request, response and tokens are salted commitments, and
 // the salt is in the receipt, which only the parties of the conversation hold.
@@ -27,20 +29,53 @@ namespace fieldprint {
 
 inline constexpr const char* kReceiptPayloadType = "application/vnd.fieldprint.receipt+json";
 inline constexpr const char* kReceiptNone = "none";     // a digest of something that was not there
-inline constexpr std::size_t kReceiptMaxBytes = 32768;  // payload
-inline constexpr std::size_t kReceiptMaxFileBytes = 262144;  // with envelope, leaf and proof
+inline constexpr std::size_t kReceiptMaxBytes = 65536;  // payload
+inline constexpr std::size_t kReceiptMaxChainBytes = std::size_t{8} << 20;  // of all choices
+// With envelope, leaf, proof and the chains in base64.
+inline constexpr std::size_t kReceiptMaxFileBytes = std::size_t{12} << 20;
+inline constexpr std::size_t kReceiptMaxRollbacks = 16;  // listed of one choice; all are counted
 inline constexpr std::size_t kReceiptMaxChoices = 16;
 inline constexpr std::size_t kReceiptMaxAnchors = 16;
 inline constexpr std::size_t kReceiptSaltBytes = 32;
 
 using ReceiptSalt = std::array<std::uint8_t, kReceiptSaltBytes>;
 
+// Angles in millionths of a radian; -1: none.
+struct ReceiptRollback {
+  std::int64_t from = 0;      // tokens generated when it happened
+  std::int64_t to = 0;        // tokens that stayed
+  std::int64_t released = 0;  // of the dropped ones, sent to the client before
+  std::string change;         // rollback_change_name()
+  std::string cause;          // breach_cause_name()
+  std::int64_t angle_urad = -1;
+  std::string quarantined = kReceiptNone;  // class taken out of the prompt
+};
+
+// How one choice was supervised. With state "none" it was not, and the rest is as it stands here.
+struct ReceiptSupervision {
+  std::string state = kReceiptNone;    // "complete"; "incomplete": the chain's end is missing
+  std::string release = kReceiptNone;  // "off", "optimistic", "strict"
+  // What the chain belongs to, with the receipt's response, salt, model and numeric profile.
+  std::string anchor = kReceiptNone;
+  std::string recipe = kReceiptNone;
+  std::string chain_head = kReceiptNone;  // digest of its last segment, if complete
+  std::int64_t segments = 0;              // of the chain
+  std::int64_t gaps = 0;                  // tokens without a fingerprint
+  std::int64_t unlogged = 0;              // segments that the ledger could not take
+  std::int64_t alarms = 0;                // segments that were a breach
+  std::int64_t measured = 0;              // angles of the text that stayed
+  std::int64_t angle_max_urad = -1;       // of those
+  std::int64_t rollback_count = 0;
+  std::vector<ReceiptRollback> rollbacks;  // the last kReceiptMaxRollbacks
+};
+
 struct ReceiptChoice {
-  std::string finish;         // "stop", "length"
+  std::string finish;         // "stop", "length", "content_filter"
   std::uint64_t seed = 0;     // effective seed of this choice
   std::int64_t tokens = 0;    // generated
   std::string text_digest;    // commitment "response/<i>" of the text
   std::string tokens_digest;  // commitment "tokens/<i>" of the token ids, 4 bytes each, LE
+  ReceiptSupervision supervision;
 };
 
 // Numbers as decimal text that reads back to the same float: signed data has no floats.
@@ -72,7 +107,7 @@ struct ReceiptTokens {
   std::int64_t anchor = 0;  // logical length T
   std::int64_t prompt = 0;
   std::int64_t cached = 0;   // of the prompt, found in the prefix cache
-  std::int64_t dropped = 0;  // of the prompt, cut away: always 0 here, prompts are never cut
+  std::int64_t dropped = 0;  // generated and taken back
   std::int64_t completion = 0;
 };
 
@@ -94,7 +129,6 @@ struct Receipt {
   ReceiptSampler sampler;
   ReceiptTokens tokens;
   std::map<std::string, std::int64_t> mass_ppm;  // attention mass by class, parts per million
-  std::string chain_head = kReceiptNone;  // last fingerprint segment; "none": no supervisor ran
 };
 
 // SHA-256("fieldprint-commitment-v1\n" | salt | u64 label size | label | u64 size | bytes), as
@@ -126,6 +160,9 @@ struct ReceiptFile {
   std::string envelope;
   std::string leaf;   // exact bytes
   std::string proof;  // c2sp.org/tlog-proof@v1
+  // The chain of each choice, bytes; empty for one that has none or whose chain was not kept. No
+  // element at all: no choice has any.
+  std::vector<std::string> chains;
 };
 std::string print_receipt_file(const ReceiptFile& file);
 // Fuzz entry point. Takes a bare DSSE envelope too. Errors: receipt_file_invalid,

@@ -14,6 +14,11 @@ namespace {
 constexpr std::size_t kPrefix = 4;          // "fpr-"
 constexpr std::size_t kMaxPending = 65536;  // then the oldest ids look as if they were lost
 
+tl::unexpected<Error> not_as_issued(std::string_view id) {
+  return fail(ErrorKind::kCorrupt, "receipt_corrupt",
+              "the stored receipt " + std::string(id) + " is not what was issued");
+}
+
 }  // namespace
 
 const char* durability_name(Durability state) {
@@ -70,12 +75,22 @@ Status ReceiptBook::append(const Entry& entry) {
   return {};
 }
 
-Status ReceiptBook::issue(const Receipt& receipt) {
+Status ReceiptBook::issue(const Receipt& receipt, std::vector<std::string> chains) {
+  std::size_t bytes = 0;
+  for (const std::string& chain : chains) bytes += chain.size();
+  if (bytes > kReceiptMaxChainBytes) {
+    return fail(ErrorKind::kTooLarge, "receipt_too_large",
+                "the fingerprint chains of a receipt have at most " +
+                    std::to_string(kReceiptMaxChainBytes) + " bytes together");
+  }
   FP_ASSIGN(const std::string payload, print_receipt(receipt));
   FP_ASSIGN(const Entry entry, receipt_entry(receipt, payload));
-  const std::string envelope = dsse_print(dsse_sign(kReceiptPayloadType, payload, log_key_));
+  ReceiptFile file;
+  file.id = receipt.id;
+  file.envelope = dsse_print(dsse_sign(kReceiptPayloadType, payload, log_key_));
+  file.chains = std::move(chains);
   FP_TRY(append(entry));  // the log's threads work while the file is written
-  return write_file_durably(env_, path_of(receipt.id), envelope);
+  return write_file_durably(env_, path_of(receipt.id), print_receipt_file(file));
 }
 
 // The leaf that a stored envelope must have.
@@ -99,10 +114,12 @@ Result<ReceiptBook::Found> ReceiptBook::find(std::string_view id) {
                     "; a response that is still being written has none yet");
   }
   if (!bytes) return tl::unexpected(bytes.error());
+  Result<ReceiptFile> stored =
+      parse_receipt_file({reinterpret_cast<const char*>(bytes->data()), bytes->size()});
+  if (!stored || stored->id != id) return not_as_issued(id);
   Found found;
-  found.file.envelope.assign(bytes->begin(), bytes->end());
+  found.file = std::move(*stored);
   FP_TRY(complete(found, id));
-  found.file.id = std::string(id);
   found.file.state = durability_name(found.state);
   return found;
 }
@@ -117,8 +134,7 @@ Status ReceiptBook::complete(Found& found, std::string_view id) {
     }
     const auto lost = entry_of(found.file.envelope);
     if (!lost || lost->subject != id) {
-      return fail(ErrorKind::kCorrupt, "receipt_corrupt",
-                  "the stored receipt " + std::string(id) + " is not what was issued");
+      return not_as_issued(id);
     }
     return append(*lost);
   }

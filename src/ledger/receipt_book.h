@@ -1,7 +1,7 @@
 // Issues receipts and keeps them: signs, commits to the log, stores the envelope.
 //
-//   <dir>/<2 hex>/<id>.json   the envelope. Nothing else of it is stored: leaf and proof come
-//                             from the ledger, so they are always those of the newest tree.
+//   <dir>/<2 hex>/<id>.json   a receipt's file with envelope and chains. Leaf and proof in it are
+//                             empty: they come from the ledger, always those of the newest tree.
 //
 // A receipt whose leaf was lost before it was durable (a crash) is appended again when it is
 // asked for. Thread rule: any thread.
@@ -13,6 +13,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/error.h"
 #include "crypto/note_key.h"
@@ -33,9 +34,10 @@ class ReceiptBook {
   static std::string draw_id();
   static ReceiptSalt draw_salt();
 
-  // Returns when the leaf is acknowledged and the envelope is on disk. Errors: those of
-  // print_receipt, Ledger::append and Env.
-  Status issue(const Receipt& receipt);
+  // Returns when the leaf is acknowledged and the file is on disk. chains: ReceiptFile::chains, at
+  // most kReceiptMaxChainBytes together. Errors: receipt_too_large, those of print_receipt,
+  // Ledger::append and Env.
+  Status issue(const Receipt& receipt, std::vector<std::string> chains);
 
   struct Found {
     Durability state = Durability::kAcknowledged;

@@ -4,7 +4,9 @@
 
 #include "codec/canonical_json.h"
 #include "codec/hex.h"
+#include "crypto/sha256.h"
 #include "ledger/receipt.h"
+#include "ledger/receipt_supervision.h"
 
 namespace fieldprint {
 namespace {
@@ -12,26 +14,13 @@ namespace {
 using Object = CanonicalValue::Object;
 
 constexpr const char* kFormat = "fieldprint-receipt/v1";
-constexpr std::size_t kDigestText = 71;  // "sha256:" and 64 digits
 constexpr std::size_t kNumberText = 32;
 constexpr std::size_t kNameText = 512;
 constexpr std::int64_t kTimeMax = 253402300799;  // last second of the year 9999
-constexpr std::int64_t kCountMax = std::int64_t{1} << 40;
 constexpr std::int64_t kPpm = 1'000'000;
 // A mean of masses that each sum to 1 may round over it.
 constexpr std::int64_t kMassMax = kPpm + 100;
 constexpr std::size_t kMaxClasses = 8;
-
-tl::unexpected<Error> bad_field(const std::string& field, const std::string& rule) {
-  return fail(ErrorKind::kInvalid, "receipt_field_invalid", "receipt: " + field + " " + rule,
-              field);
-}
-
-bool is_digest(std::string_view text) {
-  return text.size() == kDigestText && text.starts_with("sha256:") &&
-         text.find_first_not_of("0123456789abcdef", 7) == std::string_view::npos;
-}
-bool is_digest_or_none(std::string_view text) { return text == kReceiptNone || is_digest(text); }
 
 bool is_number(const std::string& text) {
   double value = 0;
@@ -41,64 +30,68 @@ bool is_number(const std::string& text) {
 
 Status check_choices(const Receipt& receipt) {
   if (receipt.choices.empty() || receipt.choices.size() > kReceiptMaxChoices) {
-    return bad_field("choices", "must be 1 to 16");
+    return bad_receipt_field("choices", "must be 1 to 16");
   }
   for (const ReceiptChoice& choice : receipt.choices) {
-    if (!is_digest(choice.text_digest)) return bad_field("choices.text", "must be a digest");
-    if (!is_digest(choice.tokens_digest)) return bad_field("choices.ids", "must be a digest");
-    if (!is_name(choice.finish, 32)) return bad_field("choices.finish", "must be a name");
-    if (choice.tokens < 0) return bad_field("choices.tokens", "must not be negative");
+    if (!parse_digest(choice.text_digest))
+      return bad_receipt_field("choices.text", "must be a digest");
+    if (!parse_digest(choice.tokens_digest))
+      return bad_receipt_field("choices.ids", "must be a digest");
+    if (!is_name(choice.finish, 32)) return bad_receipt_field("choices.finish", "must be a name");
+    if (choice.tokens < 0) return bad_receipt_field("choices.tokens", "must not be negative");
+    FP_TRY(check_receipt_supervision(choice.supervision));
   }
   return {};
 }
 
 Status check_anchor(const ReceiptAnchor& anchor) {
   if (anchor.digests.empty() || anchor.digests.size() > kReceiptMaxAnchors ||
-      !std::ranges::all_of(anchor.digests, is_digest_or_none)) {
-    return bad_field("anchor.digests", "must be 1 to 16 digests or \"none\"");
+      !std::ranges::all_of(anchor.digests, is_receipt_digest)) {
+    return bad_receipt_field("anchor.digests", "must be 1 to 16 digests or \"none\"");
   }
   for (const char* mode : {kReceiptNone, "joint", "gated", "floored"}) {
     if (anchor.mode != mode) continue;
-    if (!is_digest_or_none(anchor.promotion)) {
-      return bad_field("anchor.promotion", "must be a digest or \"none\"");
+    if (!is_receipt_digest(anchor.promotion)) {
+      return bad_receipt_field("anchor.promotion", "must be a digest or \"none\"");
     }
     for (const std::string* number : {&anchor.gamma, &anchor.psi, &anchor.beta}) {
-      if (!is_number(*number)) return bad_field("anchor", "holds a strength that is no number");
+      if (!is_number(*number))
+        return bad_receipt_field("anchor", "holds a strength that is no number");
     }
     return {};
   }
-  return bad_field("anchor.mode", "must be joint, gated, floored or none");
+  return bad_receipt_field("anchor.mode", "must be joint, gated, floored or none");
 }
 
 Status check_sampler(const ReceiptSampler& sampler) {
   for (const std::string* number :
        {&sampler.temperature, &sampler.top_p, &sampler.min_p, &sampler.repetition_penalty,
         &sampler.presence_penalty, &sampler.frequency_penalty}) {
-    if (!is_number(*number)) return bad_field("sampler", "holds a value that is no number");
+    if (!is_number(*number)) return bad_receipt_field("sampler", "holds a value that is no number");
   }
   return {};
 }
 
 Status check_receipt(const Receipt& receipt) {
-  if (!is_receipt_id(receipt.id)) return bad_field("id", "must be fpr- and 32 hex digits");
-  if (receipt.origin.empty()) return bad_field("origin", "must not be empty");
-  if (!is_digest(receipt.request_digest)) return bad_field("request.digest", "must be a digest");
-  if (!is_name(receipt.endpoint, 128)) return bad_field("request.endpoint", "must be a path");
-  if (!is_name(receipt.response_id, 128)) return bad_field("response", "must be an id");
-  if (!is_digest(receipt.model_digest)) return bad_field("model", "must be a digest");
-  if (!is_digest_or_none(receipt.template_digest)) {
-    return bad_field("template", "must be a digest or \"none\"");
+  if (!is_receipt_id(receipt.id)) return bad_receipt_field("id", "must be fpr- and 32 hex digits");
+  if (receipt.origin.empty()) return bad_receipt_field("origin", "must not be empty");
+  if (!parse_digest(receipt.request_digest))
+    return bad_receipt_field("request.digest", "must be a digest");
+  if (!is_name(receipt.endpoint, 128))
+    return bad_receipt_field("request.endpoint", "must be a path");
+  if (!is_name(receipt.response_id, 128)) return bad_receipt_field("response", "must be an id");
+  if (!parse_digest(receipt.model_digest)) return bad_receipt_field("model", "must be a digest");
+  if (!is_receipt_digest(receipt.template_digest)) {
+    return bad_receipt_field("template", "must be a digest or \"none\"");
   }
-  if (!is_digest_or_none(receipt.override_digest)) {
-    return bad_field("override", "must be a digest or \"none\"");
+  if (!is_receipt_digest(receipt.override_digest)) {
+    return bad_receipt_field("override", "must be a digest or \"none\"");
   }
-  if (!is_digest_or_none(receipt.chain_head)) {
-    return bad_field("chain_head", "must be a digest or \"none\"");
-  }
-  if (receipt.mass_ppm.size() > kMaxClasses) return bad_field("mass_ppm", "has over 8 classes");
+  if (receipt.mass_ppm.size() > kMaxClasses)
+    return bad_receipt_field("mass_ppm", "has over 8 classes");
   for (const auto& [name, ppm] : receipt.mass_ppm) {
     if (!is_name(name, 16) || ppm < 0 || ppm > kMassMax) {
-      return bad_field("mass_ppm", "must map classes to 0 to 1000000");
+      return bad_receipt_field("mass_ppm", "must map classes to 0 to 1000000");
     }
   }
   FP_TRY(check_choices(receipt));
@@ -112,6 +105,7 @@ CanonicalValue choices_value(const std::vector<ReceiptChoice>& choices) {
     list.emplace_back(Object{{"finish", choice.finish},
                              {"ids", choice.tokens_digest},
                              {"seed", std::to_string(choice.seed)},
+                             {"supervision", receipt_supervision_value(choice.supervision)},
                              {"text", choice.text_digest},
                              {"tokens", choice.tokens}});
   }
@@ -151,14 +145,16 @@ Status read_choice(const CanonicalValue& value, std::vector<ReceiptChoice>& choi
   FieldReader fields(value, "receipt.choices");
   ReceiptChoice choice;
   choice.finish = fields.string("finish", 32);
-  choice.tokens_digest = fields.string("ids", kDigestText);
+  choice.tokens_digest = fields.string("ids", kReceiptDigestText);
   const std::string seed = fields.string("seed", 20);
-  choice.text_digest = fields.string("text", kDigestText);
-  choice.tokens = fields.integer("tokens", 0, kCountMax);
+  const CanonicalValue& supervision = fields.object("supervision");
+  choice.text_digest = fields.string("text", kReceiptDigestText);
+  choice.tokens = fields.integer("tokens", 0, kReceiptCountMax);
   FP_TRY(fields.finish());
   const auto [end, error] = std::from_chars(seed.data(), seed.data() + seed.size(), choice.seed);
   const bool canonical = error == std::errc() && std::to_string(choice.seed) == seed;
-  if (!canonical) return bad_field("choices.seed", "must be a decimal number");
+  if (!canonical) return bad_receipt_field("choices.seed", "must be a decimal number");
+  FP_ASSIGN(choice.supervision, read_receipt_supervision(supervision));
   choices.push_back(std::move(choice));
   return {};
 }
@@ -174,7 +170,7 @@ Status read_anchor(const CanonicalValue& value, ReceiptAnchor& anchor) {
   anchor.insecure = fields.integer("insecure", 0, 1);
   anchor.mode = fields.string("mode", 16);
   anchor.policy_epoch = fields.integer("policy_epoch", 0, kJsonIntegerMax);
-  anchor.promotion = fields.string("promotion", kDigestText);
+  anchor.promotion = fields.string("promotion", kReceiptDigestText);
   anchor.psi = fields.string("psi", kNumberText);
   return fields.finish();
 }
@@ -182,44 +178,45 @@ Status read_anchor(const CanonicalValue& value, ReceiptAnchor& anchor) {
 Status read_sampler(const CanonicalValue& value, ReceiptSampler& sampler) {
   FieldReader fields(value, "receipt.sampler");
   sampler.frequency_penalty = fields.string("frequency_penalty", kNumberText);
-  sampler.logit_bias = fields.integer("logit_bias", 0, kCountMax);
-  sampler.max_tokens = fields.integer("max_tokens", -1, kCountMax);
+  sampler.logit_bias = fields.integer("logit_bias", 0, kReceiptCountMax);
+  sampler.max_tokens = fields.integer("max_tokens", -1, kReceiptCountMax);
   sampler.min_p = fields.string("min_p", kNumberText);
   sampler.presence_penalty = fields.string("presence_penalty", kNumberText);
   sampler.repetition_penalty = fields.string("repetition_penalty", kNumberText);
   sampler.temperature = fields.string("temperature", kNumberText);
-  sampler.top_k = fields.integer("top_k", 0, kCountMax);
+  sampler.top_k = fields.integer("top_k", 0, kReceiptCountMax);
   sampler.top_p = fields.string("top_p", kNumberText);
   return fields.finish();
 }
 
 Status read_tokens(const CanonicalValue& value, ReceiptTokens& tokens) {
   FieldReader fields(value, "receipt.tokens");
-  tokens.anchor = fields.integer("anchor", 0, kCountMax);
-  tokens.cached = fields.integer("cached", 0, kCountMax);
-  tokens.completion = fields.integer("completion", 0, kCountMax);
-  tokens.dropped = fields.integer("dropped", 0, kCountMax);
-  tokens.prompt = fields.integer("prompt", 0, kCountMax);
+  tokens.anchor = fields.integer("anchor", 0, kReceiptCountMax);
+  tokens.cached = fields.integer("cached", 0, kReceiptCountMax);
+  tokens.completion = fields.integer("completion", 0, kReceiptCountMax);
+  tokens.dropped = fields.integer("dropped", 0, kReceiptCountMax);
+  tokens.prompt = fields.integer("prompt", 0, kReceiptCountMax);
   return fields.finish();
 }
 
 Status read_request(const CanonicalValue& value, Receipt& receipt) {
   FieldReader fields(value, "receipt.request");
-  receipt.request_digest = fields.string("digest", kDigestText);
+  receipt.request_digest = fields.string("digest", kReceiptDigestText);
   receipt.endpoint = fields.string("endpoint", 128);
   return fields.finish();
 }
 
 Status read_salt(const std::string& text, ReceiptSalt& salt) {
   const auto bytes = hex_decode(text);
-  if (!bytes || bytes->size() != salt.size()) return bad_field("salt", "must be 64 hex digits");
+  if (!bytes || bytes->size() != salt.size())
+    return bad_receipt_field("salt", "must be 64 hex digits");
   std::ranges::copy(*bytes, salt.begin());
   return {};
 }
 
 Status read_mass(const CanonicalValue& value, std::map<std::string, std::int64_t>& mass) {
   for (const auto& [name, ppm] : *value.object()) {
-    if (ppm.integer() == nullptr) return bad_field("mass_ppm", "must hold integers");
+    if (ppm.integer() == nullptr) return bad_receipt_field("mass_ppm", "must hold integers");
     mass.emplace(name, *ppm.integer());
   }
   return {};
@@ -245,23 +242,22 @@ Result<Receipt> read_receipt(const CanonicalValue& value) {
   const std::string format = fields.string("format", 64);
   const CanonicalValue& anchor = fields.object("anchor");
   receipt.build = fields.string("build", kNameText);
-  receipt.chain_head = fields.string("chain_head", kDigestText);
   const CanonicalValue::Array& choices = fields.array("choices", kReceiptMaxChoices);
   receipt.id = fields.string("id", 64);
   receipt.issued_at = fields.integer("issued_at", 0, kTimeMax);
   const CanonicalValue& mass = fields.object("mass_ppm");
-  receipt.model_digest = fields.string("model", kDigestText);
+  receipt.model_digest = fields.string("model", kReceiptDigestText);
   receipt.numeric_profile = fields.string("numeric_profile", kNameText);
   receipt.origin = fields.string("origin", kMaxKeyName);
-  receipt.override_digest = fields.string("override", kDigestText);
+  receipt.override_digest = fields.string("override", kReceiptDigestText);
   const CanonicalValue& request = fields.object("request");
   receipt.response_id = fields.string("response", 128);
   const std::string salt = fields.string("salt", 2 * kReceiptSaltBytes);
   const CanonicalValue& sampler = fields.object("sampler");
-  receipt.template_digest = fields.string("template", kDigestText);
+  receipt.template_digest = fields.string("template", kReceiptDigestText);
   const CanonicalValue& tokens = fields.object("tokens");
   FP_TRY(fields.finish());
-  if (format != kFormat) return bad_field("format", "'" + format + "' is not known");
+  if (format != kFormat) return bad_receipt_field("format", "'" + format + "' is not known");
   for (const CanonicalValue& choice : choices) FP_TRY(read_choice(choice, receipt.choices));
   FP_TRY(read_anchor(anchor, receipt.anchor));
   FP_TRY(read_request(request, receipt));
@@ -282,7 +278,6 @@ Result<std::string> print_receipt(const Receipt& receipt) {
   Object object = {
       {"anchor", anchor_value(receipt.anchor)},
       {"build", receipt.build},
-      {"chain_head", receipt.chain_head},
       {"choices", choices_value(receipt.choices)},
       {"format", kFormat},
       {"id", receipt.id},
@@ -300,7 +295,7 @@ Result<std::string> print_receipt(const Receipt& receipt) {
       {"tokens", tokens_value(receipt.tokens)},
   };
   Result<std::string> text = canonical_print(std::move(object));
-  if (!text) return bad_field("a field", "cannot be printed: " + text.error().message);
+  if (!text) return bad_receipt_field("a field", "cannot be printed: " + text.error().message);
   // What the parser refuses must not be signed.
   const Result<Receipt> read_back = parse_receipt(*text);
   if (!read_back) return tl::unexpected(read_back.error());
@@ -308,7 +303,7 @@ Result<std::string> print_receipt(const Receipt& receipt) {
 }
 
 Result<Receipt> parse_receipt(std::string_view payload) {
-  const JsonLimits limits{.max_bytes = kReceiptMaxBytes, .max_values = 512, .max_depth = 5};
+  const JsonLimits limits{.max_bytes = kReceiptMaxBytes, .max_values = 4096, .max_depth = 7};
   const Result<CanonicalValue> value = canonical_parse(payload, limits);
   if (!value) return tl::unexpected(as_receipt_error(value.error()));
   if (value->object() == nullptr) {

@@ -166,7 +166,7 @@ bool ReceiptReport::failed() const {
 
 Result<ReceiptReport> verify_receipt(std::string_view file_text, const Policy& policy,
                                      const ReceiptEvidence& evidence) {
-  FP_ASSIGN(const ReceiptFile file, parse_receipt_file(file_text));
+  FP_ASSIGN(ReceiptFile file, parse_receipt_file(file_text));
   FP_ASSIGN(const Opened opened, open_envelope(file, policy));
   ReceiptReport report;
   FP_ASSIGN(report.receipt, parse_receipt(opened.payload));
@@ -189,6 +189,7 @@ Result<ReceiptReport> verify_receipt(std::string_view file_text, const Policy& p
   }
   report.add(check_request(receipt, evidence));
   report.add(check_response(receipt, evidence));
+  report.chains = std::move(file.chains);
   return report;
 }
 

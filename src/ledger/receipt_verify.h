@@ -36,6 +36,8 @@ struct ReceiptEvidence {
 struct ReceiptReport {
   Receipt receipt;
   std::string digest;  // "sha256:<hex>" of the payload
+  // Of the file, unchecked: supervisor/receipt_chain.h does that.
+  std::vector<std::string> chains;
   std::vector<ReceiptCheck> checks;
 
   bool failed() const;

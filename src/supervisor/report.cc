@@ -60,4 +60,21 @@ const char* supervision_state_name(SupervisionState state) {
   FP_UNREACHABLE();
 }
 
+bool reading_stayed(const SegmentReading& reading, std::span<const RollbackRecord> rollbacks) {
+  for (std::size_t i = reading.generation; i < rollbacks.size(); ++i) {
+    if (rollbacks[i].to_token < reading.end_token) return false;
+  }
+  return true;
+}
+
+std::vector<double> kept_angles(const SupervisionReport& report) {
+  std::vector<double> angles;
+  for (const SegmentReading& reading : report.timeline) {
+    if (reading.measured && reading_stayed(reading, report.rollbacks)) {
+      angles.push_back(reading.angle);
+    }
+  }
+  return angles;
+}
+
 }  // namespace fieldprint

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -92,5 +93,10 @@ struct SupervisionReport {
   DetectorState detector;      // for the next response of the same session
   std::vector<RollbackRecord> rollbacks;
 };
+
+// Whether the tokens of a reading are still part of the text after the report's rollbacks.
+bool reading_stayed(const SegmentReading& reading, std::span<const RollbackRecord> rollbacks);
+// Angles that the text that stayed was measured by, in order.
+std::vector<double> kept_angles(const SupervisionReport& report);
 
 }  // namespace fieldprint

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "api/response.h"
+#include "crypto/sha256.h"
 
 namespace fieldprint {
 namespace {
@@ -191,25 +192,18 @@ TEST(ResponseTexts, RollbacksAreCarriedOut) {
   }
 }
 
-TEST(Supervision, AnglesAreThoseOfTheTextThatStayed) {
-  SupervisionReport report;
-  const auto add = [&](std::uint32_t generation, std::uint64_t end, double angle) {
-    SegmentReading reading;
-    reading.generation = generation;
-    reading.end_token = end;
-    reading.measured = true;
-    reading.angle = angle;
-    report.timeline.push_back(reading);
-  };
-  add(0, 16, 0.1);
-  add(0, 32, 0.2);
-  add(0, 48, 0.9);
-  report.rollbacks.push_back({48, 32, 0, RollbackChange::kReseed, BreachCause::kLimit, 0.9});
-  add(1, 48, 0.8);
-  report.rollbacks.push_back({48, 16, 0, RollbackChange::kReseed, BreachCause::kLimit, 0.8});
-  add(2, 32, 0.3);
-  report.timeline.emplace_back().generation = 2;  // nothing measured
-  EXPECT_EQ(kept_angles(report), (std::vector<double>{0.1, 0.3}));
+TEST(Print, AnAnchorShowsItsRecipe) {
+  const AnchorInfo info{"sha256:aa", "aria", "joint", "system", 12};
+  const json without = json::parse(print_anchor_report({}, info, nullptr));
+  EXPECT_TRUE(without["front"]["supervision"].is_null());
+  EXPECT_TRUE(json::parse(print_anchor_report({}, std::nullopt, nullptr))["front"].is_null());
+  SupervisionRecipe recipe;
+  recipe.fingerprint = make_fingerprint_recipe(96, FingerprintSeed{}, 15000).value();
+  const auto model = SupervisionModel::create(recipe, 96, 30).value();
+  const json with = json::parse(print_anchor_report({}, info, model.get()));
+  EXPECT_EQ(with["front"]["supervision"]["recipe"], digest_string(model->digest()));
+  EXPECT_TRUE(with["front"]["supervision"]["coherence"].is_null());
+  EXPECT_EQ(with["front"]["supervision"]["verifiable_elsewhere"], false);
 }
 
 TEST(Print, Errors) {

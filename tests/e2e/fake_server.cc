@@ -46,7 +46,9 @@ int main(int argc, char** argv) {
   const Arguments arguments = parse(argc, argv);
   fieldprint::log_init({fieldprint::LogLevel::kWarn, fieldprint::LogFormat::kText});
   FakeEngine engine;
-  engine.set({.words = 8, .pace = std::chrono::milliseconds(arguments.pace_ms)});
+  // Every supervised answer breaches once; only who asked for rollbacks gets to see it.
+  engine.set(
+      {.words = 8, .pace = std::chrono::milliseconds(arguments.pace_ms), .breaches = 1, .keep = 2});
   ServerOptions options;
   options.port = 0;
   options.ops_port = 0;
@@ -64,6 +66,7 @@ int main(int argc, char** argv) {
   if (arguments.anchor) {
     service.anchor = AnchorInfo{"sha256:aa", "aria", "joint", "system", 12};
     engine.set_anchor("sha256:aa");
+    engine.set_supervision({true, true, {}});
   }
   (*server)->set_ready(service);
   std::printf("api %d\nops %d\n", (*server)->port(), (*server)->ops_port());

@@ -158,6 +158,38 @@ def check_stream(client, model, whole):
     check("stream: no usage unless asked", all(c.usage is None for c in plain))
 
 
+def check_rollbacks(client, model):
+    """A client that asks for rollbacks reassembles the answer that others get whole."""
+    asked = {"model": model, "messages": HELLO, "max_tokens": 8, "temperature": 0, "seed": 1}
+    optimistic = {"fieldprint": {"release": "optimistic"}}
+    try:
+        whole = client.chat.completions.create(**asked, extra_body=optimistic)
+    except openai.BadRequestError as error:  # no anchor, or one that was not calibrated
+        body = error.body or {}
+        check("release: refused by name", (body.get("code"), body.get("param")) ==
+              ("supervision_unavailable", "fieldprint.release"), body)
+        return
+    text, rollbacks = "", []
+    for chunk in client.chat.completions.create(**asked, extra_body=optimistic, stream=True):
+        rollback = (getattr(chunk, "fieldprint", None) or {}).get("rollback")
+        if rollback:
+            check("rollback: a chunk that adds nothing", chunk.choices == [], chunk)
+            text = text[:rollback["from_index"]]
+            rollbacks.append(rollback)
+        for choice in chunk.choices:
+            text += choice.delta.content or ""
+    check("rollback: the stream gives the whole answer's text",
+          text == whole.choices[0].message.content, (text, whole))
+    stated = whole.fieldprint["supervision"][0]["rollbacks"]
+    check("rollback: one event for each that is stated", len(rollbacks) == len(stated),
+          (rollbacks, stated))
+    plain = list(client.chat.completions.create(**asked, stream=True))
+    check("rollback: none in a stream that did not ask",
+          not any("rollback" in (getattr(c, "fieldprint", None) or {}) for c in plain), plain)
+    check("rollback: and the same text", "".join(
+        c.choices[0].delta.content or "" for c in plain if c.choices) == text, plain)
+
+
 def check_sampling(client, model, whole):
     def texts(**options):
         answer = client.chat.completions.create(model=model, messages=HELLO, max_tokens=8,
@@ -302,6 +334,7 @@ def run(url):
     model = check_models(client)
     whole = check_whole(client, model)
     check_stream(client, model, whole)
+    check_rollbacks(client, model)
     check_sampling(client, model, whole)
     check_logprobs(client, model)
     check_completions(client, model)

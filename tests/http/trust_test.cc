@@ -7,8 +7,10 @@
 #include <fstream>
 
 #include "codec/base64.h"
+#include "http/fake_supervision.h"
 #include "http/fixture.h"
 #include "ledger/receipt_verify.h"
+#include "supervisor/receipt_chain.h"
 
 namespace fieldprint::testing_http {
 namespace {
@@ -204,8 +206,41 @@ TEST_F(Trust, AWholeResponseHasAReceiptThatHoldsOffline) {
   EXPECT_EQ(receipt.choices[1].seed, 6U);
   EXPECT_EQ(receipt.numeric_profile, "fake/exact");
   EXPECT_EQ(receipt.mass_ppm.at("anchor"), 250000);
-  EXPECT_EQ(receipt.chain_head, "none");
+  EXPECT_EQ(receipt.choices[0].supervision.state, "none");
+  EXPECT_EQ(check_receipt_chains(receipt, report.chains).outcome, CheckOutcome::kNotChecked);
   EXPECT_EQ(receipt.tokens.completion, 8);
+}
+
+TEST_F(Trust, TheReceiptHoldsTheChainsOfASupervisedResponse) {
+  start_trusted();
+  engine_.set_supervision({true, true, fake_recipe()}, service().model_digest);
+  engine_.set({.words = 5, .breaches = 2, .keep = 1, .gap = 1});
+  for (const char* release : {"strict", "optimistic"}) {
+    const std::string request =
+        R"({"messages":[{"role":"user","content":"hi"}],"n":2,"stream":true,)"
+        R"("fieldprint":{"release":")" +
+        std::string(release) + "\"}}";
+    const Reply reply = post(port_, "/v1/chat/completions", request);
+    ASSERT_EQ(reply.status, 200) << reply.body;
+    const ReceiptReport report =
+        verified(integrated(reply.headers.at("fieldprint-receipt")), request, reply.body);
+    const ReceiptCheck check = check_receipt_chains(report.receipt, report.chains);
+    EXPECT_EQ(check.outcome, CheckOutcome::kHolds) << check.code << check.detail;
+    const ReceiptSupervision& second = report.receipt.choices[1].supervision;
+    EXPECT_EQ(second.release, release);
+    EXPECT_EQ(second.anchor, kAnchorDigest);
+    EXPECT_EQ(second.recipe, digest_string(fake_recipe()));
+    EXPECT_EQ(second.gaps, 1);
+    EXPECT_EQ(second.alarms, 2);
+    ASSERT_EQ(second.rollback_count, 2);
+    EXPECT_EQ(second.rollbacks[1].to, 1);
+    EXPECT_EQ(second.rollbacks[1].angle_urad, 2500000);
+    EXPECT_EQ(second.angle_max_urad, 250000);
+    EXPECT_EQ(report.receipt.tokens.dropped, 8);
+    // Another response's chains, even of the same text, are not this one's.
+    std::vector<std::string> swapped = {report.chains[1], report.chains[0]};
+    EXPECT_EQ(check_receipt_chains(report.receipt, swapped).code, "fingerprint_chain_broken");
+  }
 }
 
 TEST_F(Trust, AStreamHasOneTooAndSoHasACompletion) {

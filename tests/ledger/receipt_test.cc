@@ -32,6 +32,22 @@ T must(Result<T> result) {
 const std::string kRequest = R"({"messages":[{"role":"user","content":"Who are you?"}]})";
 const std::string kAnswer = "I am Ada.";
 
+ReceiptSupervision supervised() {
+  ReceiptSupervision supervision;
+  supervision.state = "complete";
+  supervision.release = "optimistic";
+  supervision.anchor = digest_of('3');
+  supervision.recipe = digest_of('5');
+  supervision.chain_head = digest_of('6');
+  supervision.segments = 2;
+  supervision.alarms = 1;
+  supervision.measured = 1;
+  supervision.angle_max_urad = 412000;
+  supervision.rollback_count = 1;
+  supervision.rollbacks = {{4, 0, 3, "reseed", "limit", 1430000, "none"}};
+  return supervision;
+}
+
 Receipt example() {
   Receipt receipt;
   receipt.id = "fpr-000102030405060708090a0b0c0d0e0f";
@@ -45,7 +61,7 @@ Receipt example() {
   receipt.response_id = "chatcmpl-1";
   const std::vector<std::int32_t> tokens = {40, 716, 28051, 30, 2};
   receipt.choices = {{"stop", 1234, 5, receipt_commitment(receipt.salt, "response/0", kAnswer),
-                      tokens_commitment(receipt.salt, 0, tokens)}};
+                      tokens_commitment(receipt.salt, 0, tokens), supervised()}};
   receipt.build = "0.1.0+test";
   receipt.model_digest = digest_of('1');
   receipt.template_digest = digest_of('2');
@@ -55,7 +71,7 @@ Receipt example() {
   receipt.anchor.promotion = digest_of('4');
   receipt.anchor.policy_epoch = 3;
   receipt.sampler.temperature = receipt_number(0.7F);
-  receipt.tokens = {52, 30, 16, 0, 5};
+  receipt.tokens = {52, 30, 16, 4, 5};
   receipt.mass_ppm = {{"anchor", 220000}, {"sink", 410000}, {"user", 370000}};
   return receipt;
 }
@@ -67,9 +83,17 @@ constexpr const char* kExamplePayload =
     R"("gamma":"0","insecure":0,"mode":"joint","policy_epoch":3,)"
     R"("promotion":"sha256:)"
     R"(4444444444444444444444444444444444444444444444444444444444444444","psi":"0"},)"
-    R"("build":"0.1.0+test","chain_head":"none","choices":[{"finish":"stop",)"
+    R"("build":"0.1.0+test","choices":[{"finish":"stop",)"
     R"("ids":"sha256:d9fed147ed3bf4d95150d229d97c95d95609644b1f11668a6180e2b1943d331f",)"
-    R"("seed":"1234",)"
+    R"("seed":"1234","supervision":{"alarms":1,)"
+    R"("anchor":"sha256:3333333333333333333333333333333333333333333333333333333333333333",)"
+    R"("angle_max_urad":412000,)"
+    R"("chain_head":"sha256:6666666666666666666666666666666666666666666666666666666666666666",)"
+    R"("gaps":0,"measured":1,)"
+    R"("recipe":"sha256:5555555555555555555555555555555555555555555555555555555555555555",)"
+    R"("release":"optimistic","rollback_count":1,"rollbacks":[{"angle_urad":1430000,)"
+    R"("cause":"limit","change":"reseed","from":4,"quarantined":"none","released":3,"to":0}],)"
+    R"("segments":2,"state":"complete","unlogged":0},)"
     R"("text":"sha256:)"
     R"(4d7af98f33efb12a5eef66fe9a51f551f692da798e4e3e978c0b06eadc39033f","tokens":5}],)"
     R"("format":"fieldprint-receipt/v1","id":"fpr-000102030405060708090a0b0c0d0e0f",)"
@@ -85,7 +109,7 @@ constexpr const char* kExamplePayload =
     R"("presence_penalty":"0",)"
     R"("repetition_penalty":"1","temperature":"0.7","top_k":0,"top_p":"1"},)"
     R"("template":"sha256:2222222222222222222222222222222222222222222222222222222222222222",)"
-    R"("tokens":{"anchor":52,"cached":16,"completion":5,"dropped":0,"prompt":30}})";
+    R"("tokens":{"anchor":52,"cached":16,"completion":5,"dropped":4,"prompt":30}})";
 
 TEST(ReceiptFormat, TheDocumentedVector) {
   EXPECT_EQ(must(print_receipt(example())), kExamplePayload);
@@ -143,9 +167,9 @@ TEST(ReceiptFormat, RefusesByName) {
   EXPECT_EQ(code(replaced(good, R"("build":)", R"("built":)")), "receipt_corrupt");
   EXPECT_EQ(code(replaced(good, R"("build":)", R"("aaa":"x","build":)")), "receipt_corrupt")
       << "not sorted";
-  EXPECT_EQ(code(replaced(good, R"("chain_head":)", R"("buildx":"x","chain_head":)")),
+  EXPECT_EQ(code(replaced(good, R"("choices":)", R"("buildx":"x","choices":)")),
             "receipt_unknown_field");
-  EXPECT_EQ(code(replaced(good, R"("dropped":0)", R"("dropped":-1)")), "receipt_corrupt");
+  EXPECT_EQ(code(replaced(good, R"("dropped":4)", R"("dropped":-1)")), "receipt_corrupt");
   EXPECT_EQ(code(replaced(good, R"("temperature":"0.7")", R"("temperature":"hot")")),
             "receipt_field_invalid");
   EXPECT_EQ(code(replaced(good, R"("temperature":"0.7")", R"("temperature":"nan")")),
@@ -153,6 +177,49 @@ TEST(ReceiptFormat, RefusesByName) {
   EXPECT_EQ(code(replaced(good, R"("seed":"1234")", R"("seed":"01234")")), "receipt_field_invalid");
   EXPECT_EQ(code(replaced(good, R"("mode":"joint")", R"("mode":"loud")")), "receipt_field_invalid");
   EXPECT_EQ(code(replaced(good, R"("insecure":0)", R"("insecure":2)")), "receipt_corrupt");
+}
+
+// Each is a contradiction that a signer must not put its name to.
+TEST(ReceiptFormat, SupervisionSaysOneThing) {
+  const auto param = [](const auto& change) {
+    Receipt receipt = example();
+    change(receipt.choices[0].supervision);
+    const auto printed = print_receipt(receipt);
+    return printed ? std::string("ok") : printed.error().param.substr(20);
+  };
+  using S = ReceiptSupervision;
+  EXPECT_EQ(param([](S&) {}), "ok");
+  EXPECT_EQ(param([](S& s) { s = {}; }), "ok");
+  EXPECT_EQ(param([](S& s) { s.state = "incomplete", s.chain_head = "none"; }), "ok");
+  EXPECT_EQ(param([](S& s) { s.state = "incomplete"; }), "chain_head");
+  EXPECT_EQ(param([](S& s) { s.chain_head = "none"; }), "chain_head");
+  EXPECT_EQ(param([](S& s) { s.state = "none"; }), "release");
+  EXPECT_EQ(param([](S& s) { s.state = "maybe"; }), "state");
+  EXPECT_EQ(param([](S& s) { s.release = "none"; }), "release");
+  EXPECT_EQ(param([](S& s) { s.recipe = "none"; }), "recipe");
+  EXPECT_EQ(param([](S& s) { s.anchor = "x"; }), "anchor");
+  EXPECT_EQ(param([](S& s) { s.rollback_count = 2; }), "rollbacks");
+  EXPECT_EQ(param([](S& s) { s.rollbacks[0].to = 5; }), "rollbacks");
+  EXPECT_EQ(param([](S& s) { s.rollbacks[0].released = 5; }), "rollbacks");
+  EXPECT_EQ(param([](S& s) { s.rollbacks[0].cause = "a b"; }), "rollbacks");
+  EXPECT_EQ(param([](S& s) { s.measured = 0; }), "angle_max_urad");
+  EXPECT_EQ(param([](S& s) { s = {}, s.gaps = 1; }), "state");
+  EXPECT_EQ(param([](S& s) {
+              s.rollback_count = 40;
+              s.rollbacks.assign(kReceiptMaxRollbacks, s.rollbacks[0]);
+            }),
+            "ok");
+}
+
+TEST(ReceiptFormat, TheLargestOneFits) {
+  Receipt receipt = example();
+  ReceiptSupervision& supervision = receipt.choices[0].supervision;
+  supervision.rollback_count = 1000000000;
+  ReceiptRollback longest{1000000000,      0,       1000000000, "stronger_anchor",
+                          "state_invalid", 3141593, "reserved"};
+  supervision.rollbacks.assign(kReceiptMaxRollbacks, longest);
+  receipt.choices.resize(kReceiptMaxChoices, receipt.choices[0]);
+  EXPECT_TRUE(print_receipt(receipt));
 }
 
 TEST(ReceiptFormat, WhatCannotBeReadIsNotSigned) {
@@ -172,15 +239,20 @@ TEST(ReceiptFormat, WhatCannotBeReadIsNotSigned) {
 
 TEST(ReceiptFile, ReadsBackAndTakesABareEnvelope) {
   const ReceiptFile file{"fpr-1", "durable", R"({"payload":"","payloadType":"t","signatures":[]})",
-                         "leaf", "proof\n"};
+                         "leaf",  "proof\n", {"", std::string("\0\xff", 2)}};
   const ReceiptFile read = must(parse_receipt_file(print_receipt_file(file)));
   EXPECT_EQ(read.envelope, file.envelope);
   EXPECT_EQ(read.leaf, file.leaf);
   EXPECT_EQ(read.proof, file.proof);
+  EXPECT_EQ(read.chains, file.chains);
   EXPECT_EQ(must(parse_receipt_file(file.envelope)).envelope, file.envelope);
   for (const char* bad :
        {"", "[]", "{}",
-        R"({"format":"other","id":"","state":"","envelope":"","leaf":"","proof":""})"}) {
+        R"({"format":"other","id":"","state":"","envelope":"","leaf":"","proof":"","chains":[]})",
+        R"({"format":"fieldprint-receipt-file/v1","id":"","state":"","envelope":"","leaf":"",)"
+        R"("proof":"","chains":["not base64"]})",
+        R"({"format":"fieldprint-receipt-file/v1","id":"","state":"","envelope":"","leaf":"",)"
+        R"("proof":"","chains":[1]})"}) {
     EXPECT_EQ(parse_receipt_file(bad).error().code, "receipt_file_invalid") << bad;
   }
   EXPECT_EQ(parse_receipt_file(std::string(kReceiptMaxFileBytes + 1, ' ')).error().code,
@@ -250,7 +322,7 @@ class Book : public ::testing::Test {
 
 TEST_F(Book, FromIssueToAnOfflineCheck) {
   const Receipt receipt = fresh();
-  ASSERT_TRUE(book_->issue(receipt));
+  ASSERT_TRUE(book_->issue(receipt, {}));
   const ReceiptBook::Found found = integrated(receipt.id);
   const std::string text = print_receipt_file(found.file);
   ReceiptEvidence evidence;
@@ -274,7 +346,7 @@ TEST_F(Book, FromIssueToAnOfflineCheck) {
 
 TEST_F(Book, PendingReceiptsAreSaidToBePending) {
   const Receipt receipt = fresh();
-  ASSERT_TRUE(book_->issue(receipt));
+  ASSERT_TRUE(book_->issue(receipt, {}));
   const std::string envelope = must(sign_receipt(receipt, log_key()));
   const ReceiptReport report = must(verify_receipt(envelope, policy(), {}));
   EXPECT_EQ(outcome(report, "signature"), "holds");
@@ -287,8 +359,8 @@ TEST_F(Book, PendingReceiptsAreSaidToBePending) {
 TEST_F(Book, ForeignKeysAndForeignLeavesAreNoticed) {
   const Receipt receipt = fresh();
   const Receipt other = fresh();
-  ASSERT_TRUE(book_->issue(receipt));
-  ASSERT_TRUE(book_->issue(other));
+  ASSERT_TRUE(book_->issue(receipt, {}));
+  ASSERT_TRUE(book_->issue(other, {}));
   ReceiptFile file = integrated(receipt.id).file;
   const ReceiptFile other_file = integrated(other.id).file;
 
@@ -337,17 +409,38 @@ TEST_F(Book, EveryFlippedBitOfAPayloadBreaksTheSignature) {
 
 TEST_F(Book, SurvivesARestartAndAppendsWhatWasLost) {
   const Receipt kept = fresh();
-  ASSERT_TRUE(book_->issue(kept));
+  ASSERT_TRUE(book_->issue(kept, {"chain\x01"}));
   integrated(kept.id);
   // The envelope reached the disk, the leaf did not: as after a crash between the two.
   const Receipt lost = fresh();
   const std::string folder = dir_ + "/receipts/" + lost.id.substr(4, 2);
-  ASSERT_TRUE(write_file_durably(Env::real(), folder + "/" + lost.id + ".json",
-                                 must(sign_receipt(lost, log_key()))));
+  ReceiptFile file;
+  file.id = lost.id;
+  file.envelope = must(sign_receipt(lost, log_key()));
+  ASSERT_TRUE(
+      write_file_durably(Env::real(), folder + "/" + lost.id + ".json", print_receipt_file(file)));
   open();
   EXPECT_FALSE(integrated(kept.id).file.proof.empty());
+  EXPECT_EQ(integrated(kept.id).file.chains, std::vector<std::string>{"chain\x01"});
   EXPECT_EQ(must(book_->find(lost.id)).state, Durability::kAcknowledged);
   integrated(lost.id);
+}
+
+TEST_F(Book, AStoredFileOfAnotherReceiptIsNotHandedOut) {
+  const Receipt receipt = fresh();
+  ASSERT_TRUE(book_->issue(receipt, {}));
+  const Receipt other = fresh();
+  const auto path = [&](const std::string& id) {
+    return dir_ + "/receipts/" + id.substr(4, 2) + "/" + id + ".json";
+  };
+  std::filesystem::create_directories(dir_ + "/receipts/" + other.id.substr(4, 2));
+  std::filesystem::copy_file(path(receipt.id), path(other.id));
+  EXPECT_EQ(book_->find(other.id).error().code, "receipt_corrupt");
+}
+
+TEST_F(Book, ChainsHaveALimit) {
+  EXPECT_EQ(book_->issue(fresh(), {std::string(kReceiptMaxChainBytes, 'x'), "y"}).error().code,
+            "receipt_too_large");
 }
 
 TEST_F(Book, UnknownIdsAreNamed) {
