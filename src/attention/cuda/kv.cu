@@ -94,14 +94,21 @@ fp_kv_status fp_kv_append(const fp_kv_cache* cache, int32_t layer, const fp_attn
   if (status == FP_KV_OK) status = device_status();
   if (status != FP_KV_OK || tokens->tokens == 0) return status;
   const AppendArgs append = append_args(*cache, layer, *tables, *tokens, *rope, *args);
-  const auto grid = static_cast<unsigned>(tokens->tokens);
-  auto* stream = static_cast<cudaStream_t>(stream_handle);
+  cudaLaunchAttribute overlap{};
+  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  overlap.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(tokens->tokens));
+  config.blockDim = dim3(kAppendThreads);
+  config.stream = static_cast<cudaStream_t>(stream_handle);
+  config.attrs = &overlap;
+  config.numAttrs = 1;
   if (cache->shape.head_dim == 64) {
-    append_kernel<64><<<grid, kAppendThreads, 0, stream>>>(append);
+    cudaLaunchKernelEx(&config, append_kernel<64>, append);
   } else if (cache->shape.head_dim == 128) {
-    append_kernel<128><<<grid, kAppendThreads, 0, stream>>>(append);
+    cudaLaunchKernelEx(&config, append_kernel<128>, append);
   } else {
-    append_kernel<256><<<grid, kAppendThreads, 0, stream>>>(append);
+    cudaLaunchKernelEx(&config, append_kernel<256>, append);
   }
   return launch_status();
 }

@@ -9,6 +9,7 @@
 #include <cuda_bf16.h>
 
 #include "attention/cuda/kernels/kv_params.cuh"
+#include "attention/cuda/kernels/ptx.cuh"
 
 namespace fieldprint::cuda {
 
@@ -186,6 +187,7 @@ __global__ void __launch_bounds__(kAppendThreads)
   const int token = blockIdx.x;
   const int thread = threadIdx.x;
   const int units = (args.q_heads + 2 * args.kv_heads) * AppendUnit<kDim>::kPerRow;
+  wait_for_previous_kernel();  // launched while that one drains
   uint4 a[kAppendUnits];
   uint4 b[kAppendUnits];
   const auto load = [&](int base) {
