@@ -18,7 +18,9 @@ namespace fieldprint {
 
 using TokenId = std::int32_t;
 
-enum class LogitsWanted : std::uint8_t { kNone, kLast, kAll };
+// Best: as Last, but only the likeliest token is wanted and no row of logits: all that greedy
+// decoding needs. A device then sends back a number for each sequence instead of a vocabulary.
+enum class LogitsWanted : std::uint8_t { kNone, kLast, kAll, kBest };
 
 // Hidden states that a sequence wants handed out, one for each of its output rows: those that
 // `logits` selects, so with LogitsWanted::kNone there are none.
@@ -46,8 +48,12 @@ struct SequenceStep {
 struct StepOutput {
   std::int32_t vocab_size = 0;
   std::int32_t hidden_size = 0;
-  std::span<const float> logits;  // [rows, vocab_size], rows in step order
+  // [rows, vocab_size], rows in step order; empty when no sequence wanted more than its best token.
+  std::span<const float> logits;
   std::span<const float> hidden;  // [rows, hidden_size], after the final norm
+  // The likeliest token of each sequence with LogitsWanted::kBest, in step order; of equals the
+  // lowest id.
+  std::span<const TokenId> best;
   // [sequences, kKvClasses]: attention mass of each sequence's last token, mean
   // over layers and heads; sums to 1.
   std::span<const float> mass;

@@ -60,6 +60,29 @@ INSTANTIATE_TEST_SUITE_P(Models, InvariantTest, ::testing::Values(smollm2_path, 
                                                         : std::string("gemma3");
                          });
 
+TEST(BestTest, TheLikeliestTokenWithoutItsLogits) {
+  const auto runner = open_runner(smollm2_path());
+  const auto tokens = prose(smollm2_path(), 12);
+  BlockPool pool(runner->page_count());
+  TestSequence a(*runner, pool);
+  TestSequence b(*runner, pool);
+  TestSequence c(*runner, pool);
+  const std::span<const TokenId> all(tokens);
+  const auto vocab = static_cast<std::size_t>(runner->config().vocab);
+  const std::vector<SequenceStep> mixed{a.step(all.first(5), LogitsWanted::kBest),
+                                        b.step(all.first(3), LogitsWanted::kNone),
+                                        c.step(all.first(5), LogitsWanted::kLast)};
+  StepOutput out = must(runner->forward(mixed));
+  ASSERT_EQ(out.best.size(), 1U);
+  ASSERT_EQ(out.logits.size(), 2 * vocab);
+  EXPECT_EQ(static_cast<std::size_t>(out.best[0]), argmax(out.logits.last(vocab)));
+  const std::vector<SequenceStep> alone{a.step(all.subspan(5, 2), LogitsWanted::kBest),
+                                        b.step(all.subspan(3, 1), LogitsWanted::kBest)};
+  out = must(runner->forward(alone));
+  EXPECT_EQ(out.best.size(), 2U);
+  EXPECT_TRUE(out.logits.empty());
+}
+
 // KV memory is pages and nothing else: 8k tokens take their bf16 size + 3 % at most.
 TEST(MemoryTest, KvOfEightThousandTokens) {
   CpuRunnerOptions options;

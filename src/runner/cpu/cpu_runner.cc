@@ -97,6 +97,7 @@ class CpuRunner final : public Runner {
   Status gather_step(std::span<const SequenceStep> steps);
   Status gather_taps(std::span<const SequenceStep> steps);
   void copy_final_taps(std::span<const SequenceStep> steps, StepOutput& output);
+  void find_best(std::span<const SequenceStep> steps, StepOutput& output);
   StepGraph& graph_for(std::int32_t tokens, std::int32_t outputs);
   void reserve_outputs(std::int32_t outputs);
   std::size_t page_elements(int rows) const;
@@ -115,6 +116,7 @@ class CpuRunner final : public Runner {
   std::vector<SequencePlan> plans_;
   std::vector<float> hidden_;
   std::vector<float> logits_;
+  std::vector<TokenId> best_;
   std::vector<float> mass_;
   std::vector<float> tap_final_;
   std::vector<float> tap_layer_;
@@ -255,7 +257,7 @@ Status CpuRunner::gather_step(std::span<const SequenceStep> steps) {
       positions_.push_back(plan.first_query_pos + i);
       context_.slots.push_back(step.slots[at]);
       const bool wanted = step.logits == LogitsWanted::kAll ||
-                          (step.logits == LogitsWanted::kLast && i + 1 == count);
+                          (step.logits != LogitsWanted::kNone && i + 1 == count);
       if (wanted) context_.output_rows.push_back(row);
     }
   }
@@ -269,6 +271,7 @@ std::int32_t output_rows_of(const SequenceStep& step) {
     case LogitsWanted::kNone:
       return 0;
     case LogitsWanted::kLast:
+    case LogitsWanted::kBest:
       return 1;
     case LogitsWanted::kAll:
       return static_cast<std::int32_t>(step.tokens.size());
@@ -315,6 +318,23 @@ void CpuRunner::copy_final_taps(std::span<const SequenceStep> steps, StepOutput&
   output.tap_layer = tap_layer_;
 }
 
+void CpuRunner::find_best(std::span<const SequenceStep> steps, StepOutput& output) {
+  best_.clear();
+  bool wanted = false;  // more than the best
+  auto row = output.logits.begin();
+  for (const SequenceStep& step : steps) {
+    const auto next = row + static_cast<std::ptrdiff_t>(output_rows_of(step)) * output.vocab_size;
+    if (step.logits == LogitsWanted::kBest) {
+      best_.push_back(static_cast<TokenId>(std::max_element(row, next) - row));
+    } else {
+      wanted = wanted || next != row;
+    }
+    row = next;
+  }
+  output.best = best_;
+  if (!wanted) output.logits = {};
+}
+
 Result<StepOutput> CpuRunner::forward(std::span<const SequenceStep> steps) {
   FP_TRY(gather_step(steps));
   FP_TRY(gather_taps(steps));
@@ -337,6 +357,7 @@ Result<StepOutput> CpuRunner::forward(std::span<const SequenceStep> steps) {
   output.hidden = std::span(hidden_).first(rows * static_cast<std::size_t>(output.hidden_size));
   output.mass = mass_;
   copy_final_taps(steps, output);
+  find_best(steps, output);
   return output;
 }
 

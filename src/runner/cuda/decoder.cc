@@ -147,20 +147,23 @@ Decoder::Pass Decoder::begin(const StepInputs& inputs, const AnchorPlaces& ancho
   return pass;
 }
 
+// On the side stream: the first layer's products need no plan.
 Status Decoder::plan(const Pass& pass) const {
   const fp_attn_shape& shape = kv_->cache().shape;
   FP_TRY(check(cudaMemsetAsync(act_.kv_status, 0, sizeof(std::uint32_t), pass.stream),
                "beginning a step"));
+  FP_TRY(check(cudaEventRecord(forked_.get(), pass.stream), "a step"));
+  FP_TRY(check(cudaStreamWaitEvent(pass.side, forked_.get(), 0), "a step"));
   if (pass.shape.decodes > 0) {
-    FP_TRY(check(fp_attn_plan(&shape, &pass.decode, &decode_workspace_, pass.stream),
+    FP_TRY(check(fp_attn_plan(&shape, &pass.decode, &decode_workspace_, pass.side),
                  "planning the attention"));
   }
   if (pass.shape.prefills > 0) {
-    FP_TRY(check(fp_attn_prefill_plan(&shape, &pass.prefill, &pass.queries, &prefill_workspace_,
-                                      pass.stream),
-                 "planning the attention"));
+    FP_TRY(check(
+        fp_attn_prefill_plan(&shape, &pass.prefill, &pass.queries, &prefill_workspace_, pass.side),
+        "planning the attention"));
   }
-  return {};
+  return check(cudaEventRecord(joined_.get(), pass.side), "a step");
 }
 
 void Decoder::norm(const Pass& pass, const float* weight, const float* post_weight,
@@ -195,6 +198,9 @@ Status Decoder::project_qkv(const Pass& pass, int layer) const {
 Status Decoder::attend(const Pass& pass, int layer) const {
   const auto heads = static_cast<std::size_t>(config_.heads);
   const std::size_t layer_rows = static_cast<std::size_t>(pass.shape.sequences()) * heads;
+  if (layer == 0) {
+    FP_TRY(check(cudaStreamWaitEvent(pass.stream, joined_.get(), 0), "a step"));
+  }
   fp_attn_decode_args args{};
   args.q = act_.q;
   args.o = act_.attended;
@@ -208,7 +214,9 @@ Status Decoder::attend(const Pass& pass, int layer) const {
   }
   if (pass.shape.prefills == 0) return {};
   const auto skipped = static_cast<std::size_t>(pass.shape.decodes);
-  fp_attn_prefill_args prefill{args, FP_ATTN_ROWS_LAST};
+  fp_attn_prefill_args prefill{};
+  prefill.base = args;
+  prefill.rows = FP_ATTN_ROWS_LAST;
   prefill.base.q = static_cast<const std::uint16_t*>(act_.q) + skipped * q_width();
   prefill.base.o = static_cast<std::uint16_t*>(act_.attended) + skipped * q_width();
   prefill.base.mass = args.mass + skipped * heads * kKvClasses;
@@ -273,9 +281,12 @@ Status Decoder::output_head(const Pass& pass) const {
         static_cast<const std::uint16_t*>(act_.normed) + static_cast<std::size_t>(first) * row;
     FP_TRY(products_->run(weights_->output, x, rows, pass.results.logits(), ProductOutput::kF32,
                           pass.stream));
-    FP_TRY(pass.results.fetch_logits(first, rows, pass.stream));
+    if (pass.shape.wants_logits) FP_TRY(pass.results.fetch_logits(first, rows, pass.stream));
+    if (pass.shape.wants_best) {
+      argmax(pass.results.logits(), pass.results.best() + first, rows, config_.vocab, pass.stream);
+    }
   }
-  return {};
+  return pass.shape.wants_best ? pass.results.fetch_best(pass.rows, pass.stream) : Status{};
 }
 
 Status Decoder::finish(const Pass& pass, int layers_attended) const {

@@ -10,8 +10,9 @@
 namespace fieldprint::cuda {
 namespace {
 
-// Launches `kernel` so that it may begin while the kernel before it drains. Only for kernels
-// that wait_for_previous() before they read what that one wrote.
+// Programmatic dependent launch: `kernel` may begin once every CTA of the one before has said
+// launch_dependents(), and must wait_for_previous_kernel() before it touches what earlier kernels
+// wrote. All kernels launched so wait, so "complete" carries over from kernel to kernel.
 template <typename... Parameters, typename... Arguments>
 void launch_early(void (*kernel)(Parameters...), unsigned grid, int threads, void* stream,
                   const Arguments&... arguments) {
@@ -44,16 +45,17 @@ void launch_product(const ProductArgs& args, void* stream) {
       <<<grid, kProductThreads, kBytes, static_cast<cudaStream_t>(stream)>>>(args);
 }
 
+constexpr int kMultiprocessors = 132;  // of H100 SXM and H200; others run as well, less evenly
+
 // One group of 16 outputs per CTA fills the chip better; two halve the reads of x, which count
 // once there are several rows.
 template <SkinnyOutput kOutput>
 void launch_skinny(const ProductArgs& args, void* stream) {
-  if (args.rows <= 2 || args.columns % 32 != 0) {
-    launch_early(skinny_kernel<1, 4, kOutput>, static_cast<unsigned>(args.columns / 16),
-                 kSkinnyThreads, stream, args);
+  const auto groups = static_cast<unsigned>(args.columns / 16);
+  if (args.rows <= 2) {
+    launch_early(skinny_kernel<1, 4, kOutput>, groups, kSkinnyThreads, stream, args);
   } else {
-    launch_early(skinny_kernel<2, 2, kOutput>, static_cast<unsigned>(args.columns / 32),
-                 kSkinnyThreads, stream, args);
+    launch_early(skinny_kernel<2, 2, kOutput>, groups / 2, kSkinnyThreads, stream, args);
   }
 }
 
@@ -108,8 +110,13 @@ void mass(const MassArgs& args, int sequences, void* stream) {
                 static_cast<cudaStream_t>(stream)>>>(args);
 }
 
+void argmax(const float* logits, std::int32_t* best, int rows, int vocab, void* stream) {
+  argmax_kernel<<<static_cast<unsigned>(rows), kArgmaxThreads, 0,
+                  static_cast<cudaStream_t>(stream)>>>(logits, best, vocab);
+}
+
 void read_all(const void* data, std::size_t bytes, void* stream) {
-  constexpr unsigned kCtas = 132 * 8;
+  constexpr unsigned kCtas = kMultiprocessors * 8;
   read_kernel<<<kCtas, kRowThreads, 0, static_cast<cudaStream_t>(stream)>>>(
       static_cast<const uint4*>(data), bytes / sizeof(uint4));
 }
@@ -129,7 +136,7 @@ void product(const ProductArgs& args, ProductOutput output, void* stream) {
 }
 
 bool skinny_fits(int rows, int columns, int depth) {
-  return rows <= kSkinnyRows && columns % 16 == 0 && depth % kUnitDepth == 0;
+  return rows <= kSkinnyRows && columns % 32 == 0 && depth % kUnitDepth == 0;
 }
 
 void skinny_product(const ProductArgs& args, ProductOutput output, void* stream) {

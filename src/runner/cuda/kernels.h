@@ -87,6 +87,9 @@ struct MassArgs {
 };
 void mass(const MassArgs& args, int sequences, void* stream);
 
+// best[row] = place of the row's greatest value, of equals the first.
+void argmax(const float* logits, std::int32_t* best, int rows, int vocab, void* stream);
+
 // Reads so many bytes (a multiple of 16) and does nothing with them, for measuring.
 void read_all(const void* data, std::size_t bytes, void* stream);
 
@@ -104,7 +107,7 @@ struct ProductArgs {
 void product(const ProductArgs& args, ProductOutput output, void* stream);
 
 // The same for up to kSkinnyRows rows, at the speed of reading the weights. Its sums run in an
-// order of their own. columns must be a multiple of 16 and depth of 64.
+// order of their own. columns must be a multiple of 32 and depth of 64.
 inline constexpr int kSkinnyRows = 8;
 bool skinny_fits(int rows, int columns, int depth);
 void skinny_product(const ProductArgs& args, ProductOutput output, void* stream);

@@ -17,9 +17,9 @@ template <MemoryKind kKind>
 Status grow(Buffer<kKind>& buffer, std::size_t rows, std::size_t row_bytes, const char* what,
             bool& moved) {
   if (rows * row_bytes <= buffer.size()) return {};
+  moved = true;  // also when there is no new memory: the old is gone
   buffer.release();
   FP_ASSIGN(buffer, Buffer<kKind>::allocate(std::bit_ceil(rows) * row_bytes, what));
-  moved = true;
   return {};
 }
 
@@ -31,7 +31,11 @@ Status StepResults::reserve(const StepShape& shape) {
   const std::size_t hidden_bytes = static_cast<std::size_t>(hidden_) * sizeof(float);
   const auto taps = static_cast<std::size_t>(shape.taps);
   FP_TRY(grow(logits_, std::min<std::size_t>(outputs, kLogitsRun), vocab_bytes, "logits", moved_));
-  FP_TRY(grow(logits_host_, outputs, vocab_bytes, "logits", moved_));
+  if (shape.wants_logits) FP_TRY(grow(logits_host_, outputs, vocab_bytes, "logits", moved_));
+  if (shape.wants_best) {
+    FP_TRY(grow(best_, outputs, sizeof(std::int32_t), "best tokens", moved_));
+    FP_TRY(grow(best_host_, outputs, sizeof(std::int32_t), "best tokens", moved_));
+  }
   FP_TRY(grow(hidden_rows_, outputs, hidden_bytes, "hidden states", moved_));
   FP_TRY(grow(hidden_host_, outputs, hidden_bytes, "hidden states", moved_));
   FP_TRY(grow(taps_, taps, hidden_bytes, "hidden states", moved_));
@@ -50,6 +54,24 @@ Status StepResults::fetch_logits(std::int32_t first, std::int32_t rows, cudaStre
                                logits_.data(), static_cast<std::size_t>(rows) * row * sizeof(float),
                                cudaMemcpyDeviceToHost, stream),
                "fetching logits");
+}
+
+Status StepResults::fetch_best(std::int32_t rows, cudaStream_t stream) const {
+  return check(cudaMemcpyAsync(best_host_.data(), best_.data(),
+                               static_cast<std::size_t>(rows) * sizeof(std::int32_t),
+                               cudaMemcpyDeviceToHost, stream),
+               "fetching the best tokens");
+}
+
+void StepResults::hand_out_best(std::span<const SequenceStep> steps, const StepShape& shape,
+                                StepOutput& out) {
+  best_in_order_.clear();
+  const auto* from = best_host_.as<std::int32_t>();
+  for (const SequenceStep& step : steps) {
+    if (step.logits == LogitsWanted::kBest) best_in_order_.push_back(*from);
+    if (shape.wants_best) from += output_rows_of(step);
+  }
+  out.best = best_in_order_;
 }
 
 Status StepResults::fetch_hidden(std::int32_t rows, cudaStream_t stream) const {
@@ -88,9 +110,12 @@ Result<StepOutput> StepResults::output(std::span<const SequenceStep> steps,
   out.vocab_size = vocab_;
   out.hidden_size = hidden_;
   if (rows > 0) {
-    out.logits = {logits_host_.as<float>(), rows * static_cast<std::size_t>(vocab_)};
+    if (inputs.shape().wants_logits) {
+      out.logits = {logits_host_.as<float>(), rows * static_cast<std::size_t>(vocab_)};
+    }
     out.hidden = {hidden_host_.as<float>(), rows * hidden};
   }
+  hand_out_best(steps, inputs.shape(), out);
   mass_in_order_.resize(steps.size() * kKvClasses);
   auto to = mass_in_order_.begin();
   for (const std::int32_t row : inputs.table_rows()) {

@@ -27,13 +27,15 @@ class StepResults {
   bool moved() { return std::exchange(moved_, false); }
 
   float* logits() const { return logits_.as<float>(); }  // device, [kLogitsRun or fewer][vocab]
-  float* hidden() const { return hidden_rows_.as<float>(); }  // device, [outputs][hidden]
-  float* taps() const { return taps_.as<float>(); }           // device, [taps][hidden]
-  float* mass() const { return mass_.as<float>(); }           // device, [sequences][8]
+  std::int32_t* best() const { return best_.as<std::int32_t>(); }  // device, [outputs]
+  float* hidden() const { return hidden_rows_.as<float>(); }       // device, [outputs][hidden]
+  float* taps() const { return taps_.as<float>(); }                // device, [taps][hidden]
+  float* mass() const { return mass_.as<float>(); }                // device, [sequences][8]
   std::uint32_t* status() const { return mass_.as<std::uint32_t>(status_offset_); }
 
   // Copies to the host, on a stream.
   Status fetch_logits(std::int32_t first, std::int32_t rows, cudaStream_t stream) const;
+  Status fetch_best(std::int32_t rows, cudaStream_t stream) const;
   Status fetch_hidden(std::int32_t rows, cudaStream_t stream) const;
   Status fetch_rest(const StepShape& shape, cudaStream_t stream) const;
 
@@ -47,8 +49,11 @@ class StepResults {
   std::int32_t hidden_;
   bool moved_ = false;
   std::size_t status_offset_ = 0;
-  DeviceBuffer logits_, hidden_rows_, taps_, mass_;
-  PinnedBuffer logits_host_, hidden_host_, taps_host_, mass_host_;
+  void hand_out_best(std::span<const SequenceStep> steps, const StepShape& shape, StepOutput& out);
+
+  DeviceBuffer logits_, best_, hidden_rows_, taps_, mass_;
+  PinnedBuffer logits_host_, best_host_, hidden_host_, taps_host_, mass_host_;
+  std::vector<TokenId> best_in_order_;
   std::vector<float> mass_in_order_;
   std::vector<float> tap_final_;
 };

@@ -20,6 +20,7 @@ std::int32_t output_rows_of(const SequenceStep& step) {
     case LogitsWanted::kNone:
       return 0;
     case LogitsWanted::kLast:
+    case LogitsWanted::kBest:
       return 1;
     case LogitsWanted::kAll:
       return static_cast<std::int32_t>(step.tokens.size());
@@ -84,6 +85,9 @@ Status StepInputs::measure(std::span<const SequenceStep> steps, std::int32_t pag
     decodes(step) ? ++shape_.decodes : ++shape_.prefills;
     shape_.rows += count;
     shape_.outputs += output_rows_of(step);
+    const bool best = step.logits == LogitsWanted::kBest;
+    shape_.wants_best = shape_.wants_best || best;
+    shape_.wants_logits = shape_.wants_logits || (!best && step.logits != LogitsWanted::kNone);
     shape_.anchored = shape_.anchored || !step.plan.anchor.pages.empty();
     longest = std::max(longest, static_cast<std::int32_t>(step.plan.pages.size()));
     if (step.tap != TapWanted::kFinalAndLayer) continue;
@@ -114,9 +118,9 @@ Status StepInputs::reserve() {
   cut(nullptr, largest, &bytes);
   if (bytes <= device_.size()) return {};
   bytes = std::bit_ceil(bytes);
+  moved_ = true;  // also when there is no new memory: some of the old is gone
   FP_ASSIGN(pinned_, PinnedBuffer::allocate(bytes, "a step's tables"));
   FP_ASSIGN(device_, DeviceBuffer::allocate(bytes, "a step's tables"));
-  moved_ = true;
   return {};
 }
 

@@ -27,6 +27,8 @@ struct StepShape {
   std::int32_t page_stride = 0;  // pages a sequence may have, a power of two
   std::int32_t outputs = 0;      // rows that lead to logits
   std::int32_t taps = 0;
+  bool wants_logits = false;  // somebody wants whole rows
+  bool wants_best = false;    // somebody wants the likeliest token alone
   bool anchored = false;
   bool compacts = false;  // output rows are not simply all rows in order
 

@@ -71,6 +71,51 @@ std::vector<KeptOutput> mixed_steps(Runner& runner) {
   return kept;
 }
 
+// The best token alone, among sequences that want more or nothing, and when nobody wants more.
+std::vector<std::vector<TokenId>> best_steps(Runner& runner) {
+  const auto tokens = prose(60);
+  const std::span<const TokenId> all(tokens);
+  BlockPool pool(runner.page_count());
+  std::vector<TestSequence> s;
+  for (int i = 0; i < 4; ++i) s.emplace_back(runner, pool);
+  std::vector<std::vector<TokenId>> found;
+  for (std::size_t round = 0; round < 6; ++round) {
+    const auto wanted = round < 2 ? LogitsWanted::kAll : LogitsWanted::kBest;
+    std::vector<SequenceStep> steps{
+        s[0].step(all.subspan(round * 5, 5), round < 2 ? LogitsWanted::kNone : wanted),
+        s[1].step(all.subspan(round, 1), LogitsWanted::kBest),
+        s[2].step(all.subspan(round, 3), wanted),
+        s[3].step(all.subspan(10 + round, 1), LogitsWanted::kBest)};
+    if (round > 2) steps.erase(steps.begin());
+    if (round > 2) steps.erase(steps.begin() + 1);  // decode alone: graphs
+    const StepOutput out = must(runner.forward(steps));
+    EXPECT_EQ(out.logits.empty(), round >= 2);
+    const auto vocab = static_cast<std::size_t>(out.vocab_size);
+    if (round < 2) {  // rows: s1, three of s2, s3
+      EXPECT_EQ(out.logits.size(), 5 * vocab);
+      EXPECT_EQ(static_cast<std::size_t>(out.best.front()), argmax(out.logits.first(vocab)));
+      EXPECT_EQ(static_cast<std::size_t>(out.best.back()), argmax(out.logits.last(vocab)));
+    }
+    found.emplace_back(out.best.begin(), out.best.end());
+  }
+  return found;
+}
+
+TEST(CudaStepTest, BestTokensAreThoseOfTheLogits) {
+  FP_NEEDS_GPU();
+  const auto expected = best_steps(*open_small_cpu());
+  const auto ours = best_steps(*open_cuda_runner(small_model()));
+  ASSERT_EQ(ours.size(), expected.size());
+  std::size_t same = 0;
+  std::size_t all = 0;
+  for (std::size_t i = 0; i < ours.size(); ++i) {
+    ASSERT_EQ(ours[i].size(), expected[i].size());
+    for (std::size_t j = 0; j < ours[i].size(); ++j) same += ours[i][j] == expected[i][j] ? 1 : 0;
+    all += ours[i].size();
+  }
+  EXPECT_GE(same + 2, all) << "random weights: an almost equal token may win";
+}
+
 TEST(CudaStepTest, MixedStepsAsOnTheCpu) {
   FP_NEEDS_GPU();
   const auto expected = mixed_steps(*open_small_cpu());

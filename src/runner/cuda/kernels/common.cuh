@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "attention/cuda/kernels/ptx.cuh"
+
 namespace fieldprint::cuda {
 
 __device__ __forceinline__ float2 unpack_pair(std::uint32_t pair) {
@@ -33,17 +35,6 @@ __device__ __forceinline__ float cta_sum(float x) {
 #pragma unroll
   for (int i = 0; i < kWarps; ++i) sum += parts[i];
   return sum;
-}
-
-// Programmatic dependent launch: the next kernel of the stream may start once every CTA of this
-// one has said launch_dependents(), and must not touch what earlier kernels wrote before it has
-// waited: then all of them are complete. Both do nothing for a launch without the attribute.
-// Every kernel launched with it waits, so completion carries over from kernel to kernel.
-__device__ __forceinline__ void launch_dependents() {
-  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-}
-__device__ __forceinline__ void wait_for_previous() {
-  asm volatile("griddepcontrol.wait;" ::: "memory");
 }
 
 }  // namespace fieldprint::cuda

@@ -61,18 +61,21 @@ __global__ void __launch_bounds__(kNormThreads) norm_kernel(NormArgs args) {
   const std::size_t offset = static_cast<std::size_t>(blockIdx.x) * args.hidden;
   const int vectors = args.hidden / 4;
   NormRow<kVecs> x;
+  NormRow<kVecs> weight;
   launch_dependents();
-  wait_for_previous();
+  constexpr bool kEarly = kVecs <= 4;  // registers; weights depend on nothing
+  if (kEarly) weight.load(args.weight, vectors);
+  wait_for_previous_kernel();
   x.load(args.residual + offset, vectors);
   if (args.branch != nullptr) {
     NormRow<kVecs> branch;
     branch.load(args.branch + offset, vectors);
     const float post = branch.scale(args.hidden, args.eps);
-    NormRow<kVecs> weight;
-    weight.load(args.post_weight, vectors);
+    NormRow<kVecs> post_weight;
+    post_weight.load(args.post_weight, vectors);
 #pragma unroll
     for (int i = 0; i < kVecs; ++i) {
-      const float4 added = scaled(branch.at[i], post, weight.at[i]);
+      const float4 added = scaled(branch.at[i], post, post_weight.at[i]);
       x.at[i] = {x.at[i].x + added.x, x.at[i].y + added.y, x.at[i].z + added.z,
                  x.at[i].w + added.w};
       const int v = i * kNormThreads + static_cast<int>(threadIdx.x);
@@ -80,8 +83,7 @@ __global__ void __launch_bounds__(kNormThreads) norm_kernel(NormArgs args) {
     }
   }
   const float scale = x.scale(args.hidden, args.eps);
-  NormRow<kVecs> weight;
-  weight.load(args.weight, vectors);
+  if (!kEarly) weight.load(args.weight, vectors);
 #pragma unroll
   for (int i = 0; i < kVecs; ++i) {
     const int v = i * kNormThreads + static_cast<int>(threadIdx.x);

@@ -57,7 +57,7 @@ template <bool kGelu>
 __global__ void __launch_bounds__(kRowThreads) gate_kernel(GateArgs args) {
   const std::size_t at = static_cast<std::size_t>(blockIdx.x) * kRowThreads + threadIdx.x;
   launch_dependents();
-  wait_for_previous();
+  wait_for_previous_kernel();
   if (at < args.elements / 4) {
     const uint4 in = static_cast<const uint4*>(args.gate_up)[at];
     static_cast<uint2*>(args.gated)[at] = {pack_pair(gated<kGelu>(in.x), gated<kGelu>(in.y)),
@@ -115,6 +115,47 @@ __global__ void __launch_bounds__(kRowThreads) mass_kernel(MassArgs args) {
     const std::uint32_t* word = args.status[threadIdx.x];
     args.status_out[threadIdx.x] = word == nullptr ? 0 : *word;
   }
+}
+
+inline constexpr int kArgmaxThreads = 1024;
+
+// The greater of two candidates, of equals the one that comes first. NaN never wins.
+struct Candidate {
+  float value;
+  int place;
+
+  __device__ __forceinline__ void consider(float other, int at) {
+    if (other > value || (other == value && at < place)) {
+      value = other;
+      place = at;
+    }
+  }
+};
+
+// One CTA per row.
+__global__ void __launch_bounds__(kArgmaxThreads)
+    argmax_kernel(const float* logits, std::int32_t* best, int vocab) {
+  const float* row = logits + static_cast<std::size_t>(blockIdx.x) * vocab;
+  Candidate mine{-INFINITY, 0};
+#pragma unroll 8
+  for (int i = static_cast<int>(threadIdx.x); i < vocab; i += kArgmaxThreads) {
+    mine.consider(row[i], i);
+  }
+  const auto over_lanes = [&] {
+#pragma unroll
+    for (int step = 16; step > 0; step /= 2) {
+      const float value = __shfl_xor_sync(0xFFFFFFFFU, mine.value, step);
+      mine.consider(value, __shfl_xor_sync(0xFFFFFFFFU, mine.place, step));
+    }
+  };
+  __shared__ Candidate warps[kArgmaxThreads / 32];
+  over_lanes();
+  if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = mine;
+  __syncthreads();
+  if (threadIdx.x >= 32) return;
+  mine = warps[threadIdx.x];
+  over_lanes();
+  if (threadIdx.x == 0) best[blockIdx.x] = mine.place;
 }
 
 // Every 16 bytes once, eight loads under way per thread.

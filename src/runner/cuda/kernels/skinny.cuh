@@ -127,7 +127,7 @@ __global__ void __launch_bounds__(kSkinnyThreads, 2) skinny_kernel(ProductArgs a
   for (int i = 0; i < kAhead; ++i) {
     if (i < mine) weights[i].load(row, depth, unit_of(i));
   }
-  wait_for_previous();
+  wait_for_previous_kernel();
   const bool has_token = lane / 4 < args.rows;
   const auto* x = static_cast<const std::uint16_t*>(args.x) +
                   static_cast<std::size_t>(has_token ? lane / 4 : 0) * depth + (lane % 4) * 8;
