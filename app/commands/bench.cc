@@ -19,13 +19,17 @@ namespace {
 
 std::vector<BenchCase> cases_of(const Settings& settings) {
   std::vector<BenchCase> cases;
+  const LogitsWanted wanted = settings.flag("greedy") ? LogitsWanted::kBest : LogitsWanted::kLast;
+  // Contexts are filled in steps of this size before a generation is measured.
+  constexpr std::int32_t kFill = 512;
+  const std::int32_t fill = std::max(settings.integers("batch").front(), kFill);
   for (const std::int32_t depth : settings.integers("depth")) {
     for (const std::int32_t prompt : settings.integers("prompt-tokens"))
       for (const std::int32_t batch : settings.integers("batch"))
         if (prompt > 0) cases.push_back({prompt, 0, depth, batch, 1});
     for (const std::int32_t generate : settings.integers("gen-tokens"))
       for (const std::int32_t parallel : settings.integers("parallel"))
-        if (generate > 0) cases.push_back({0, generate, depth, 512, parallel});
+        if (generate > 0) cases.push_back({0, generate, depth, fill, parallel, wanted});
   }
   return cases;
 }
@@ -89,6 +93,7 @@ nlohmann::ordered_json row_json(const ModelStack& stack, const Settings& setting
           {"n_gen", r.bench_case.generate},
           {"n_depth", r.bench_case.depth},
           {"n_parallel", r.bench_case.parallel},
+          {"greedy", r.bench_case.wanted == LogitsWanted::kBest},
           {"avg_ts", r.mean_rate()},
           {"stddev_ts", r.rate_deviation()},
           {"avg_gbs", known(r.bytes > 0 ? r.gigabytes_per_second() : 0)},

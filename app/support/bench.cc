@@ -79,7 +79,7 @@ Status measured_part(Runner& runner, std::vector<BenchSequence>& sequences, Toke
   if (c.prompt > 0) return prefill(runner, sequences, stream, tokens, c.batch);
   for (std::int32_t i = 0; i < tokens; ++i) {
     const Clock::time_point start = Clock::now();
-    FP_TRY(step(runner, sequences, stream, 1, LogitsWanted::kLast));
+    FP_TRY(step(runner, sequences, stream, 1, c.wanted));
     if (gaps != nullptr) gaps->push_back(seconds_since(start));
   }
   return {};

@@ -12,11 +12,12 @@
 namespace fieldprint::app {
 
 struct BenchCase {
-  std::int32_t prompt = 0;    // tokens of one prompt; 0: a generation test
-  std::int32_t generate = 0;  // tokens of each sequence; 0: a prompt test
-  std::int32_t depth = 0;     // tokens in each context before the measurement
-  std::int32_t batch = 512;   // prompt tokens per step
-  std::int32_t parallel = 1;  // sequences that decode at once
+  std::int32_t prompt = 0;                    // tokens of one prompt; 0: a generation test
+  std::int32_t generate = 0;                  // tokens of each sequence; 0: a prompt test
+  std::int32_t depth = 0;                     // tokens in each context before the measurement
+  std::int32_t batch = 512;                   // prompt tokens per step
+  std::int32_t parallel = 1;                  // sequences that decode at once
+  LogitsWanted wanted = LogitsWanted::kLast;  // of each generated token
 };
 std::string bench_case_name(const BenchCase& bench_case);  // "pp512 @ d2048", "tg128 x8"
 
