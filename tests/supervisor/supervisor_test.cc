@@ -278,6 +278,20 @@ TEST_F(SupervisorTest, GapsAreStatedAndAnEngineThatWaitsIsWoken) {
   supervisor_.reset();  // before its sink
 }
 
+// No verdict is due that would wake the engine by the way.
+TEST_F(SupervisorTest, AnEngineThatWaitsForRoomAloneIsWoken) {
+  make({.workers = 1, .ring_slots = 8});
+  const std::uint64_t sequence = open("resp_1", OverflowPolicy::kStrict);
+  for (std::uint64_t position = 0; position < 31 && !HasFatalFailure();) {
+    if (push(sequence, position) == PushResult::kTaken) {
+      ++position;
+    } else {
+      wait_until([&] { return supervisor_->room(sequence) > 0; });
+    }
+  }
+  EXPECT_EQ(verdicts(sequence), 0U);
+}
+
 TEST_F(SupervisorTest, GivenUpInEveryPhase) {
   make({.workers = 2, .ring_slots = 64});
   std::uint64_t after_stall = 0;

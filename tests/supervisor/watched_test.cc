@@ -116,6 +116,9 @@ TEST(WatchedSequenceTest, HealthyTokensPassAndADriftIsABreach) {
   EXPECT_EQ(breaches[0].reading.change_token, 96U);
   EXPECT_GE(breaches[0].reading.evidence, 100);
   EXPECT_EQ(breaches[0].response_id, "resp");
+  // Nobody rolled back, and it goes on: the next alarm is of what came after the first.
+  ASSERT_GE(breaches.size(), 2U);
+  EXPECT_EQ(breaches[1].reading.change_token, breaches[0].reading.end_token);
 }
 
 TEST(WatchedSequenceTest, OneSegmentFarAwayIsABreachByItself) {
