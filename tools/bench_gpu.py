@@ -60,6 +60,10 @@ def llama(folder, model, repetitions):
     return speeds
 
 
+def rounded(value):
+    return value and round(value, 1)
+
+
 def result(row, peers, commit):
     name = name_of(row)
     line = {"what": "engine", "case": f"{pathlib.Path(row['model_filename']).stem}: {name}",
@@ -73,8 +77,10 @@ def result(row, peers, commit):
                  "baseline_value": round(row["avg_ts"] / row["read_share"], 2),
                  "ratio": round(row["read_share"], 3)}
     latency = row.get("itl_ms") or row.get("ttft_ms")
-    line |= {"gb_per_s": row["avg_gbs"], "read_limit_gb_per_s": row["read_limit_gbs"],
-             "itl_ms" if "itl_ms" in row else "ttft_ms": latency,
+    line |= {"gb_per_s": rounded(row["avg_gbs"]),
+             "read_limit_gb_per_s": rounded(row["read_limit_gbs"]),
+             "itl_ms" if "itl_ms" in row else "ttft_ms": {k: round(v, 3)
+                                                           for k, v in latency.items()},
              "profile": row["numeric_profile"], "device": row["device"].removeprefix("cuda: "),
              "date": datetime.date.today().isoformat(), "commit": commit}
     return line
