@@ -124,8 +124,8 @@ void SupervisionWorker::finish_given_up() {
   });
   std::int64_t lost = 0;
   while (given_up_.size() > kMaxOwing) {
+    if (ring_.released() < given_up_.front().after_record) break;  // more of it will be read
     const auto found = watches_.find(given_up_.front().sequence);
-    if (found->second.backlog.empty()) break;  // its records are still in the ring
     lost += lose_backlog(found->second);
     watches_.erase(found);
     given_up_.erase(given_up_.begin());
