@@ -1,22 +1,22 @@
 #include "engine/fake_supervisor.h"
 
 #include "core/check.h"
-#include "engine/fake_runner.h"
 
 namespace fieldprint::testing {
 namespace {
 
-CoherenceRecipe fake_coherence() {
+CoherenceRecipe fake_coherence(std::int32_t hidden) {
   CoherenceRecipe recipe;
   recipe.layer = 0;
-  recipe.hidden = kFakeHidden;
+  recipe.hidden = hidden;
   recipe.dims = kCoherenceMinDims;
   recipe.half_life = 16;
   recipe.min_tokens = 1;
   recipe.samples = 64;
-  recipe.mean.assign(kFakeHidden, 0.0F);
-  recipe.matrix.assign(static_cast<std::size_t>(kCoherenceMinDims) * kFakeHidden, 0.0F);
-  for (std::size_t i = 0; i < kCoherenceMinDims; ++i) recipe.matrix[i * kFakeHidden + i] = 1.0F;
+  const auto width = static_cast<std::size_t>(hidden);
+  recipe.mean.assign(width, 0.0F);
+  recipe.matrix.assign(static_cast<std::size_t>(kCoherenceMinDims) * width, 0.0F);
+  for (std::size_t i = 0; i < kCoherenceMinDims; ++i) recipe.matrix[i * width + i] = 1.0F;
   recipe.reference.assign(kCoherenceMinDims, 0.0F);
   recipe.reference[0] = 1.0F;
   return recipe;
@@ -24,12 +24,12 @@ CoherenceRecipe fake_coherence() {
 
 }  // namespace
 
-std::shared_ptr<const SupervisionModel> fake_supervision_model() {
+std::shared_ptr<const SupervisionModel> fake_supervision_model(std::int32_t hidden) {
   SupervisionRecipe recipe;
-  auto fingerprint = make_fingerprint_recipe(kFakeHidden, {}, 1 << 12);
+  auto fingerprint = make_fingerprint_recipe(hidden, {}, 1 << 12);
   FP_CHECK(fingerprint.has_value());
   recipe.fingerprint = *fingerprint;
-  recipe.coherence = fake_coherence();
+  recipe.coherence = fake_coherence(hidden);
   CoherenceJudge judge;
   judge.map = {1.0, 2.0};
   judge.mean_bound = 0.1;
@@ -39,7 +39,7 @@ std::shared_ptr<const SupervisionModel> fake_supervision_model() {
   judge.sessions = 8;
   judge.segments = 1000;
   recipe.judge = judge;
-  auto model = SupervisionModel::create(std::move(recipe), kFakeHidden, 1);
+  auto model = SupervisionModel::create(std::move(recipe), hidden, 1);
   FP_CHECK(model.has_value());
   return *model;
 }

@@ -12,8 +12,8 @@
 
 namespace fieldprint::testing {
 
-// A model for states of kFakeHidden elements; coherent: with a (meaningless) angle recipe.
-std::shared_ptr<const SupervisionModel> fake_supervision_model();
+// A model for states of `hidden` elements, with a (meaningless) recipe for angles.
+std::shared_ptr<const SupervisionModel> fake_supervision_model(std::int32_t hidden);
 
 struct SeenToken {
   std::uint64_t position = 0;

@@ -53,7 +53,7 @@ Harness::Harness(const HarnessOptions& options) {
   setup.options = options.engine;
   std::shared_ptr<const SupervisionModel> model;
   if (options.supervised) {
-    model = fake_supervision_model();
+    model = fake_supervision_model(kFakeHidden);
     auto supervisor = std::make_unique<FakeSupervisor>();
     supervisor_ = supervisor.get();
     setup.supervisor = std::move(supervisor);
