@@ -19,7 +19,7 @@ cudaDataType_t type_of(ProductOutput output) {
 // What one product needs besides its pointers.
 class Recipe {
  public:
-  Recipe(const CublasLt& lt) : lt_(lt) {}
+  explicit Recipe(const CublasLt& lt) : lt_(lt) {}
   ~Recipe() {
     if (desc != nullptr) lt_.desc_destroy(desc);
     for (cublasLtMatrixLayout_t layout : {weight, x, y}) {

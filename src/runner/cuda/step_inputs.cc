@@ -147,7 +147,10 @@ void StepInputs::fill_tokens(const SequenceStep& step, std::int32_t table_row,
     --page;
   } while (pages[page].page != step.slots.front().page);
   for (std::size_t i = 0; i < step.tokens.size(); ++i) {
-    while (pages[page].page != step.slots[i].page) FP_CHECK(++page < pages.size());
+    while (pages[page].page != step.slots[i].page) {
+      ++page;
+      FP_CHECK(page < pages.size());
+    }
     const std::size_t at = static_cast<std::size_t>(first_row) + i;
     host_.tokens[at] = step.tokens[i];
     host_.sequences[at] = table_row;
@@ -250,6 +253,7 @@ void StepInputs::pad(std::int32_t sequences) {
   const StepArrays to = cut(pinned_.data(), shape_, nullptr);
   const auto move = [](auto* target, const auto* source, std::int32_t count, std::int32_t wanted,
                        auto filler) {
+    FP_CHECK(target != nullptr);
     std::memmove(target, source, static_cast<std::size_t>(count) * sizeof(*target));
     std::fill(target + count, target + wanted, filler);
   };

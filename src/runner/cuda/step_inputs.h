@@ -34,7 +34,7 @@ struct StepShape {
 
   std::int32_t sequences() const { return decodes + prefills; }
   bool operator==(const StepShape&) const = default;
-  auto operator<=>(const StepShape&) const = default;
+  auto operator<=>(const StepShape&) const = default;  // NOLINT(modernize-use-nullptr)
 };
 
 // A layer whose residual stream is handed out: taps first..first+count-1 of the step.
