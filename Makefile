@@ -91,6 +91,12 @@ bench-cpu: ## CPU speed side by side with llama-bench built from the same ggml
 	@tools/build-llama-bench.sh
 	@python3 tools/bench_cpu.py $(MODEL) $(BENCH_ARGS)
 
+.PHONY: bench-drift
+bench-drift: ## What supervision finds and mends on real dialogues, some minutes
+	@tools/setup.sh run
+	$(call build,release,fieldprint drift_bench)
+	@bench/drift/run.sh $(MODEL) $(BENCH_ARGS)
+
 .PHONY: bench-gpu
 bench-gpu: ## Kernel and engine speed on an NVIDIA GPU (needs nvcc)
 	@command -v nvcc >/dev/null || { echo 'bench-gpu: no nvcc on this machine' >&2; exit 1; }

@@ -65,6 +65,8 @@ Result<int> dispatch(const CommandInput& input) {
       return cmd_bench(input);
     case Command::kAnchorCompile:
       return cmd_anchor_compile(input);
+    case Command::kAnchorCalibrate:
+      return cmd_anchor_calibrate(input);
     case Command::kAnchorShow:
       return cmd_anchor_show(input);
     case Command::kAnchorList:

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Gives the first `make run` an identity by authority: a trust root of one's own, and the example
-# anchor compiled, signed and promoted under it. Leaves every trust root alone that it did not make.
+# anchor compiled, calibrated, signed and promoted under it. Leaves every trust root alone that it
+# did not make.
 #
 # usage: tools/first-anchor.sh PROGRAM MODEL.gguf TEXT
 set -euo pipefail
@@ -16,7 +17,12 @@ fi
 [[ -e $unfinished ]] || exit 0
 name=$(basename "$text" .txt)
 [[ -e $state/trust/anchors/$name ]] || say compile --model "$model" --text "$text"
-[[ -e $state/trust/anchors/$name/model.sig ]] || say sign "$name"
+folder=$state/trust/anchors/$name
+if [[ ! -e $folder/model.sig ]]; then
+  # About a minute, once: what supervision has to know must be there before the signature.
+  [[ -e $folder/supervision.json ]] || say calibrate "$name" --model "$model"
+  say sign "$name"
+fi
 say promote "$name"
 rm "$unfinished"
 echo

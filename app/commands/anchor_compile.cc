@@ -87,7 +87,7 @@ Result<int> cmd_anchor_compile(const CommandInput& input) {
              anchor.length(), anchor.digest, folder);
   if (has_trust(settings))
     fmt::print(
-        "next:  fieldprint anchor sign {}\n",
+        "next:  fieldprint anchor calibrate {0}\n       fieldprint anchor sign {0}\n",
         settings.text("out").empty() ? std::filesystem::path(folder).filename().string() : folder);
   return 0;
 }

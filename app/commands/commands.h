@@ -21,6 +21,7 @@ Result<int> cmd_complete(const CommandInput& input);
 Result<int> cmd_tokenize(const CommandInput& input);
 Result<int> cmd_bench(const CommandInput& input);
 Result<int> cmd_anchor_compile(const CommandInput& input);
+Result<int> cmd_anchor_calibrate(const CommandInput& input);
 Result<int> cmd_anchor_show(const CommandInput& input);
 Result<int> cmd_anchor_list(const CommandInput& input);
 Result<int> cmd_anchor_init(const CommandInput& input);

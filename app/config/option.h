@@ -19,6 +19,7 @@ enum class Command : std::uint8_t {
   kTokenize,
   kBench,
   kAnchorCompile,
+  kAnchorCalibrate,
   kAnchorShow,
   kAnchorList,
   kAnchorInit,

@@ -5,7 +5,7 @@ namespace {
 
 constexpr CommandSet kEngineUsers = bit(Command::kServe) | bit(Command::kRun) |
                                     bit(Command::kComplete) | bit(Command::kBench) |
-                                    bit(Command::kAnchorCompile);
+                                    bit(Command::kAnchorCompile) | bit(Command::kAnchorCalibrate);
 constexpr CommandSet kThreaded = kEngineUsers & ~bit(Command::kBench);
 constexpr CommandSet kServing = bit(Command::kServe) | bit(Command::kRun) | bit(Command::kComplete);
 constexpr CommandSet kWriters = bit(Command::kRun) | bit(Command::kComplete);
@@ -15,6 +15,7 @@ constexpr CommandSet kComplete = bit(Command::kComplete);
 constexpr CommandSet kTokenize = bit(Command::kTokenize);
 constexpr CommandSet kBench = bit(Command::kBench);
 constexpr CommandSet kCompile = bit(Command::kAnchorCompile);
+constexpr CommandSet kCalibrate = bit(Command::kAnchorCalibrate);
 constexpr CommandSet kKeygen = bit(Command::kKeygen);
 constexpr CommandSet kModelUsers = kEngineUsers | kTokenize;
 constexpr CommandSet kVerify = bit(Command::kVerify);
@@ -34,8 +35,9 @@ constexpr CommandSet kLedgerInit = bit(Command::kLedgerInit);
 constexpr CommandSet kLedgerShow = bit(Command::kLedgerShow);
 constexpr CommandSet kWitness = bit(Command::kWitness);
 constexpr CommandSet kJson = kVerify | kLedgerReaders | kComplete | kKeygen | kTokenize | kCompile |
-                             kReaders | bit(Command::kAnchorShow) | bit(Command::kAnchorList) |
-                             bit(Command::kModels) | bit(Command::kVersion);
+                             kCalibrate | kReaders | bit(Command::kAnchorShow) |
+                             bit(Command::kAnchorList) | bit(Command::kModels) |
+                             bit(Command::kVersion);
 constexpr CommandSet kConfigured = kVerify | kModelUsers | kTrustUsers | kLedgerReaders | kWitness |
                                    bit(Command::kAnchorShow) | bit(Command::kAnchorList) |
                                    bit(Command::kModels);
@@ -222,6 +224,20 @@ constexpr OptionSpec kOptions[] = {
      kCompile | kKeygen, kFlagOnly, 0, 0},
     {"wrap", 0, "", kChoice, "system", "system|raw",
      "system: as the chat template's system turn; raw: the text alone", kCompile, kFlagOnly, 0, 0},
+    {"dialogues", 0, "", kString, "", "FILE",
+     "JSON lines of healthy and breaking dialogues instead of the ones that come with the program",
+     kCalibrate, kFlagOnly, 0, 0},
+    {"alpha", 0, "", kFloat, "0.0001", "RATE",
+     "at least 1/RATE segments between false alarms of the drift detector", kCalibrate, kFlagOnly,
+     1e-9, 0.5},
+    {"limit-alpha", 0, "", kFloat, "0.01", "RATE",
+     "false alarms per segment that the limit for one segment is meant to keep to", kCalibrate,
+     kFlagOnly, 1e-6, 0.5},
+    {"plot", 0, "", kString, "", "FILE", "draw ROC curves and angles into this SVG file",
+     kCalibrate, kFlagOnly, 0, 0},
+    {"force", 0, "", kBool, "false", "",
+     "calibrate a signed anchor: its signature is dropped, sign and promote it again", kCalibrate,
+     kFlagOnly, 0, 0},
     {"key", 0, "", kTextList, "", "FILE",
      "secret key to sign with (repeatable); without it those of the trust folder",
      kSigners | bit(Command::kAnchorSign), kFlagOnly, 0, 0},
@@ -292,7 +308,7 @@ constexpr OptionSpec kOptions[] = {
     {"json", 0, "", kBool, "false", "", "print JSON", kJson, kFlagOnly, 0, 0},
     {"trust-dir", 0, "paths.trust", kString, "", "DIR",
      "trust folder: root, keys, ledger, anchors; without it <state-dir>/trust",
-     kServing | kVerify | kCompile | kTrustUsers | kLedgerReaders, kAll, 0, 0},
+     kServing | kVerify | kCompile | kCalibrate | kTrustUsers | kLedgerReaders, kAll, 0, 0},
     {"state-dir", 0, "paths.state", kString, "", "DIR", "where compiled anchors live", kConfigured,
      kAll, 0, 0},
     {"cache-dir", 0, "paths.cache", kString, "", "DIR", "where models and cached digests live",
@@ -332,6 +348,11 @@ constexpr CommandSpec kCommands[] = {
      "fieldprint anchor compile --text keeper.txt\n"
      "fieldprint anchor compile -m model.gguf --text keeper.txt -o keeper/\n"
      "fieldprint anchor compile -m model.gguf --stdin -o scholar/ --name scholar --wrap raw"},
+    {Command::kAnchorCalibrate, "anchor calibrate",
+     "measure what supervision needs to know about an anchor, before it is signed", "[NAME|DIR]", 1,
+     "fieldprint anchor calibrate keeper\n"
+     "fieldprint anchor calibrate keeper --plot keeper.svg\n"
+     "fieldprint anchor calibrate keeper/ -m model.gguf --dialogues ours.jsonl --json"},
     {Command::kAnchorShow, "anchor show", "describe a compiled anchor", "DIR", 1,
      "fieldprint anchor show keeper/\n"
      "fieldprint anchor show keeper/ --json"},

@@ -49,7 +49,7 @@ struct BadLine {
 TEST(CommandLine, RefusalsAreNamed) {
   const BadLine cases[] = {
       {{"sevre"}, "unknown_command", "did you mean 'serve'?"},
-      {{"anchor"}, "unknown_command", "'anchor' needs one of compile, show, list"},
+      {{"anchor"}, "unknown_command", "'anchor' needs one of compile, calibrate, show"},
       {{"ledger", "--json"}, "unknown_command", "'ledger' needs one of"},
       {{"--helpp"}, "unknown_command", "--helpp"},
       {{"anchor", "shw"}, "unknown_command", "did you mean 'anchor show'?"},
