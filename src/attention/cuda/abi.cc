@@ -14,6 +14,7 @@ size_t fp_abi_struct_bytes(const char* name) {
       {"fp_attn_limits", sizeof(fp_attn_limits)},
       {"fp_attn_workspace", sizeof(fp_attn_workspace)},
       {"fp_attn_tables", sizeof(fp_attn_tables)},
+      {"fp_attn_window", sizeof(fp_attn_window)},
       {"fp_attn_decode_args", sizeof(fp_attn_decode_args)},
       {"fp_attn_queries", sizeof(fp_attn_queries)},
       {"fp_attn_prefill_args", sizeof(fp_attn_prefill_args)},

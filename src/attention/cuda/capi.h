@@ -24,7 +24,7 @@ extern "C" {
 /* Stable values. */
 typedef enum fp_attn_status {
   FP_ATTN_OK = 0,
-  FP_ATTN_UNSUPPORTED_HEAD_DIM = 1,  /* not 64 or 128 */
+  FP_ATTN_UNSUPPORTED_HEAD_DIM = 1,  /* not 64, 128 or 256 */
   FP_ATTN_UNSUPPORTED_PAGE_SIZE = 2, /* not 16, 32 or 64 */
   FP_ATTN_UNSUPPORTED_GROUP = 3,     /* query heads per KV head: not a whole number in 1..8 */
   FP_ATTN_BATCH_TOO_LARGE = 4,       /* more than 1024 sequences, or than the workspace's limit */
@@ -37,7 +37,8 @@ typedef enum fp_attn_status {
   FP_ATTN_NO_DEVICE = 11,          /* no CUDA driver or device */
   FP_ATTN_UNSUPPORTED_DEVICE = 12, /* not compute capability 9.0 */
   FP_ATTN_CUDA_ERROR = 13,         /* the runtime refused; see cudaGetLastError */
-  FP_ATTN_BAD_ROWS = 14            /* fp_attn_prefill_args.rows is not an FP_ATTN_ROWS value */
+  FP_ATTN_BAD_ROWS = 14,           /* fp_attn_prefill_args.rows is not an FP_ATTN_ROWS value */
+  FP_ATTN_BAD_WINDOW = 15          /* a negative window, or in fp_attn_window none */
 } fp_attn_status;
 
 /* Stable snake_case name, e.g. "unsupported_head_dim". */
@@ -79,7 +80,14 @@ typedef struct fp_attn_workspace {
   fp_attn_limits limits;
 } fp_attn_workspace;
 
-/* The step's page tables. Sequences' query tokens come last: every row is visible. */
+/* The step's page tables. In decode, sequences' query tokens come last: every row is visible,
+ * but for what a window hides.
+ *
+ * Cuts: pages of a sequence at which the reduction starts afresh, 0 <= first <= second <=
+ * page count. The anchor's rows are merged at the first. An anchor in joint mode without beta
+ * gives the bits of a sequence that has its rows as pages between its two cuts, the other
+ * pages being the same: an exact anchor is a cached prefix. Without cuts (0, 0) the anchor is
+ * merged before the context. */
 typedef struct fp_attn_tables {
   const uint32_t* pages;      /* [batch][page_stride] */
   const int32_t* page_counts; /* [batch], 0 = no context */
@@ -90,6 +98,7 @@ typedef struct fp_attn_tables {
   const int32_t* anchor_page_counts; /* [anchors] */
   int32_t anchor_stride;
   int32_t anchors;
+  const int32_t* cuts; /* [batch][2]; NULL = (0, 0) */
 } fp_attn_tables;
 
 /* One layer of one step. */
@@ -116,14 +125,30 @@ enum {
   FP_ATTN_TABLE_BAD_ANCHOR = 2,
   FP_ATTN_TABLE_TOO_MANY_PAGES = 4,
   FP_ATTN_TABLE_BAD_PAGE_ID = 8,
-  FP_ATTN_TABLE_BAD_QUERIES = 16 /* prefill: query starts that fall, or pass the end of q */
+  FP_ATTN_TABLE_BAD_QUERIES = 16, /* prefill: query starts that fall, or pass the end of q */
+  FP_ATTN_TABLE_BAD_CUTS = 32     /* cuts that fall, or pass the sequence's last page */
 };
 
 /* Builds the step's work lists. `stream` is a cudaStream_t. Once per step. */
 fp_attn_status fp_attn_plan(const fp_attn_shape* shape, const fp_attn_tables* tables,
                             const fp_attn_workspace* workspace, void* stream);
 
-/* Attention of one layer, after fp_attn_plan with the same tables and workspace. */
+/* A sliding window: a query at position p sees rows at positions > p - rows, anchor rows too.
+ * Positions ascend along a page table and within a page; a sequence's query is its last row. */
+typedef struct fp_attn_window {
+  int32_t rows;                    /* >= 1 */
+  const int32_t* page_positions;   /* [batch][page_stride]: position of each page's first row */
+  const int32_t* anchor_positions; /* [anchors][anchor_stride]; needed with anchors */
+} fp_attn_window;
+
+/* As fp_attn_plan, for layers with a sliding window. A model with layers of both kinds makes
+ * two plans per step, in two workspaces. */
+fp_attn_status fp_attn_plan_window(const fp_attn_shape* shape, const fp_attn_tables* tables,
+                                   const fp_attn_window* window, const fp_attn_workspace* workspace,
+                                   void* stream);
+
+/* Attention of one layer, after fp_attn_plan or fp_attn_plan_window with the same tables and
+ * workspace. */
 fp_attn_status fp_attn_decode(const fp_attn_pool* pool, const fp_attn_tables* tables,
                               const fp_attn_workspace* workspace, const fp_attn_decode_args* args,
                               void* stream);
@@ -153,6 +178,9 @@ enum {
 typedef struct fp_attn_prefill_args {
   fp_attn_decode_args base;
   int32_t rows; /* FP_ATTN_ROWS_LAST or FP_ATTN_ROWS_ALL */
+  /* 0 = every earlier row is visible; otherwise as fp_attn_window.rows, and with anchors
+   * fp_attn_queries.anchor_positions is needed. The plan does not depend on it. */
+  int32_t window;
 } fp_attn_prefill_args;
 
 /* Bytes for fp_attn_workspace.data in the two calls below; 0 if the shape is refused. Only

@@ -24,7 +24,9 @@ bool all_aligned(std::initializer_list<const void*> pointers, std::uintptr_t byt
 
 fp_attn_status check_shape(const fp_attn_shape* shape) {
   if (shape == nullptr) return FP_ATTN_NULL_POINTER;
-  if (shape->head_dim != 64 && shape->head_dim != 128) return FP_ATTN_UNSUPPORTED_HEAD_DIM;
+  if (shape->head_dim != 64 && shape->head_dim != 128 && shape->head_dim != 256) {
+    return FP_ATTN_UNSUPPORTED_HEAD_DIM;
+  }
   if (shape->page_rows != 16 && shape->page_rows != 32 && shape->page_rows != 64) {
     return FP_ATTN_UNSUPPORTED_PAGE_SIZE;
   }
@@ -61,7 +63,7 @@ fp_attn_status check_tables(const fp_attn_shape& shape, const fp_attn_tables* ta
   if (tables->batch <= 0 || tables->page_stride <= 0) return FP_ATTN_BAD_SHAPE;
   if (tables->batch > kMaxBatch) return FP_ATTN_BATCH_TOO_LARGE;
   if (!all_aligned({tables->pages, tables->page_counts, tables->anchor_ids, tables->anchor_pages,
-                    tables->anchor_page_counts},
+                    tables->anchor_page_counts, tables->cuts},
                    4)) {
     return FP_ATTN_MISALIGNED_POINTER;
   }
@@ -74,6 +76,17 @@ fp_attn_status check_tables(const fp_attn_shape& shape, const fp_attn_tables* ta
     return FP_ATTN_TOO_MANY_ANCHOR_ROWS;
   }
   return FP_ATTN_OK;
+}
+
+fp_attn_status check_window(const fp_attn_tables& tables, const fp_attn_window* window) {
+  if (window == nullptr || window->page_positions == nullptr) return FP_ATTN_NULL_POINTER;
+  if (tables.anchor_ids != nullptr && window->anchor_positions == nullptr) {
+    return FP_ATTN_NULL_POINTER;
+  }
+  if (!all_aligned({window->page_positions, window->anchor_positions}, 4)) {
+    return FP_ATTN_MISALIGNED_POINTER;
+  }
+  return window->rows < 1 ? FP_ATTN_BAD_WINDOW : FP_ATTN_OK;
 }
 
 fp_attn_status check_workspace(const fp_attn_tables& tables, const fp_attn_workspace* workspace,
@@ -126,8 +139,13 @@ fp_attn_status check_queries(const fp_attn_shape& shape, const fp_attn_queries* 
   return FP_ATTN_OK;
 }
 
-fp_attn_status check_prefill_args(const fp_attn_tables& tables, const fp_attn_prefill_args* args) {
+fp_attn_status check_prefill_args(const fp_attn_tables& tables, const fp_attn_queries& queries,
+                                  const fp_attn_prefill_args* args) {
   if (args == nullptr) return FP_ATTN_NULL_POINTER;
+  if (args->window < 0) return FP_ATTN_BAD_WINDOW;
+  if (args->window > 0 && tables.anchor_ids != nullptr && queries.anchor_positions == nullptr) {
+    return FP_ATTN_NULL_POINTER;
+  }
   if (args->rows != FP_ATTN_ROWS_LAST && args->rows != FP_ATTN_ROWS_ALL) return FP_ATTN_BAD_ROWS;
   return check_decode_args(tables, &args->base);
 }
@@ -166,6 +184,8 @@ const char* fp_attn_status_name(fp_attn_status status) {
       return "cuda_error";
     case FP_ATTN_BAD_ROWS:
       return "bad_rows";
+    case FP_ATTN_BAD_WINDOW:
+      return "bad_window";
   }
   return "unknown_status";
 }

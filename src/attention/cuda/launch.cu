@@ -2,6 +2,7 @@
 // the kernels.
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "attention/cuda/capi.h"
@@ -22,6 +23,14 @@ bool allow_shared(Kernel* kernel, std::size_t bytes) {
                               static_cast<int>(bytes)) == cudaSuccess;
 }
 
+template <int kDim>
+bool allow_decode() {
+  constexpr auto kNarrow = sizeof(DecodeShared<kDim, 4>);
+  return allow_shared(decode_kernel<kDim, 4, DecodeMode::kAttend>, kNarrow) &&
+         allow_shared(decode_kernel<kDim, 8, DecodeMode::kAttend>, sizeof(DecodeShared<kDim, 8>)) &&
+         allow_shared(decode_kernel<kDim, 4, DecodeMode::kReadOnly>, kNarrow);
+}
+
 Device inspect_device(int device) {
   Device result;
   int major = 0;
@@ -34,13 +43,7 @@ Device inspect_device(int device) {
   }
   result.status = FP_ATTN_UNSUPPORTED_DEVICE;
   if (major != 9 || minor != 0) return result;
-  const bool ready =
-      allow_shared(decode_kernel<64, 4, DecodeMode::kAttend>, sizeof(DecodeShared<64, 4>)) &&
-      allow_shared(decode_kernel<64, 8, DecodeMode::kAttend>, sizeof(DecodeShared<64, 8>)) &&
-      allow_shared(decode_kernel<128, 4, DecodeMode::kAttend>, sizeof(DecodeShared<128, 4>)) &&
-      allow_shared(decode_kernel<128, 8, DecodeMode::kAttend>, sizeof(DecodeShared<128, 8>)) &&
-      allow_shared(decode_kernel<64, 4, DecodeMode::kReadOnly>, sizeof(DecodeShared<64, 4>)) &&
-      allow_shared(decode_kernel<128, 4, DecodeMode::kReadOnly>, sizeof(DecodeShared<128, 4>));
+  const bool ready = allow_decode<64>() && allow_decode<128>() && allow_decode<256>();
   result.status = ready ? FP_ATTN_OK : FP_ATTN_CUDA_ERROR;
   return result;
 }
@@ -78,8 +81,8 @@ fp_attn_status launched() {
 }
 
 TableView table_view(const fp_attn_tables& t) {
-  return {t.pages,        t.page_counts,        t.page_stride,   t.batch,  t.anchor_ids,
-          t.anchor_pages, t.anchor_page_counts, t.anchor_stride, t.anchors};
+  return {t.pages,        t.page_counts,        t.page_stride,   t.batch,   t.anchor_ids,
+          t.anchor_pages, t.anchor_page_counts, t.anchor_stride, t.anchors, t.cuts};
 }
 
 namespace {
@@ -123,68 +126,102 @@ fp_attn_status encode_map(EncodeTiled encode, const fp_attn_pool& pool, const vo
   return FP_ATTN_OK;
 }
 
-// Two CTAs per multiprocessor; the planner lists the first two tickets of each.
-int decode_grid() {
-  const int wanted = 2 * current_device().multiprocessors;
-  return wanted < kMaxOpenings / 2 ? wanted : kMaxOpenings / 2;
+// All CTAs that fit; the planner lists the first two tickets of each.
+int decode_grid(int head_dim) {
+  const int each = head_dim > 128 ? kDecodeCtas<256> : kDecodeCtas<128>;
+  return std::min(each * current_device().multiprocessors, kMaxOpenings / 2);
 }
 
-template <int kDim, int kCols, DecodeMode kMode>
-void launch_decode(const fp_attn_pool& pool, const DecodeArgs& args, cudaStream_t stream) {
-  alignas(64) CUtensorMap maps[2];
-  std::memcpy(&maps[0], pool.k_map, sizeof(CUtensorMap));
-  std::memcpy(&maps[1], pool.v_map, sizeof(CUtensorMap));
-  decode_kernel<kDim, kCols, kMode>
-      <<<decode_grid(), kDecodeThreads, sizeof(DecodeShared<kDim, kCols>), stream>>>(maps[0],
-                                                                                     maps[1], args);
-}
-
-void launch_attend(const fp_attn_pool& pool, const DecodeArgs& args, cudaStream_t stream) {
-  const bool narrow = args.shape.columns == 4;
-  if (pool.shape.head_dim == 64) {
-    narrow ? launch_decode<64, 4, DecodeMode::kAttend>(pool, args, stream)
-           : launch_decode<64, 8, DecodeMode::kAttend>(pool, args, stream);
-  } else {
-    narrow ? launch_decode<128, 4, DecodeMode::kAttend>(pool, args, stream)
-           : launch_decode<128, 8, DecodeMode::kAttend>(pool, args, stream);
-  }
-}
-
-// Starts while the decode kernel drains; waits for its results on the device.
-template <int kDim, int kCols, int kSlices>
-cudaError_t launch_merge(const DecodeArgs& args, cudaStream_t stream) {
+// A kernel that starts while the one before it drains, and waits for its results on the device.
+template <typename... Parameters, typename... Args>
+cudaError_t launch_early(void (*kernel)(Parameters...), dim3 grid, int threads, std::size_t shared,
+                         cudaStream_t stream, const Args&... args) {
   cudaLaunchAttribute overlap{};
   overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   overlap.val.programmaticStreamSerializationAllowed = 1;
   cudaLaunchConfig_t config{};
-  config.gridDim = dim3(static_cast<unsigned>(args.shape.kv_heads * kSlices),
-                        static_cast<unsigned>(args.table.batch));
-  config.blockDim = dim3(kMergeWarps * 32);
+  config.gridDim = grid;
+  config.blockDim = dim3(static_cast<unsigned>(threads));
+  config.dynamicSmemBytes = shared;
   config.stream = stream;
   config.attrs = &overlap;
   config.numAttrs = 1;
-  return cudaLaunchKernelEx(&config, merge_kernel<kDim, kCols, kSlices>, args);
+  return cudaLaunchKernelEx(&config, kernel, args...);
 }
 
-// Slices of head_dim only where the batch alone gives the device too few CTAs.
+template <int kDim, int kCols, DecodeMode kMode>
+cudaError_t launch_decode(const fp_attn_pool& pool, const DecodeArgs& args, cudaStream_t stream) {
+  alignas(64) CUtensorMap maps[2];
+  std::memcpy(&maps[0], pool.k_map, sizeof(CUtensorMap));
+  std::memcpy(&maps[1], pool.v_map, sizeof(CUtensorMap));
+  return launch_early(decode_kernel<kDim, kCols, kMode>,
+                      dim3(static_cast<unsigned>(decode_grid(kDim))), kDecodeThreads,
+                      sizeof(DecodeShared<kDim, kCols>), stream, maps[0], maps[1], args);
+}
+
+// A CTA takes kQuads quads of outputs at most, so that all runs' fit its shared memory.
+template <int kDim, int kCols, int kQuads, MergeFor kFor>
+cudaError_t launch_merge(const DecodeArgs& args, cudaStream_t stream) {
+  constexpr int kAll = kDim * kCols / 4;
+  constexpr int kSlices = kAll > kQuads ? kAll / kQuads : 1;
+  const dim3 grid(static_cast<unsigned>(args.shape.kv_heads * kSlices),
+                  static_cast<unsigned>(args.table.batch));
+  return launch_early(merge_kernel<kDim, kCols, kSlices, kFor>, grid, kRuns * 32, 0, stream, args);
+}
+
+template <int kDim, int kCols, MergeFor kFor>
+cudaError_t launch_many(const DecodeArgs& args, cudaStream_t stream) {
+  // Thin slices of head_dim where the batch alone gives the device too few CTAs.
+  return args.table.batch * args.shape.kv_heads < 2 * current_device().multiprocessors
+             ? launch_merge<kDim, kCols, 32, kFor>(args, stream)
+             : launch_merge<kDim, kCols, 128, kFor>(args, stream);
+}
+
 template <int kDim, int kCols>
 cudaError_t launch_merge(const DecodeArgs& args, cudaStream_t stream) {
-  const int units = args.table.batch * args.shape.kv_heads;
-  return units < 2 * current_device().multiprocessors ? launch_merge<kDim, kCols, 4>(args, stream)
-                                                      : launch_merge<kDim, kCols, 1>(args, stream);
+  if (args.table.batch <= args.plan.split_batch) {
+    return launch_merge<kDim, kCols, 32, MergeFor::kFew>(args, stream);
+  }
+  return args.table.anchor_ids == nullptr
+             ? launch_many<kDim, kCols, MergeFor::kManyPlain>(args, stream)
+             : launch_many<kDim, kCols, MergeFor::kMany>(args, stream);
 }
 
-cudaError_t launch_merge(int head_dim, const DecodeArgs& args, cudaStream_t stream) {
-  const bool narrow = args.shape.columns == 4;
-  if (head_dim == 64) {
-    return narrow ? launch_merge<64, 4>(args, stream) : launch_merge<64, 8>(args, stream);
-  }
-  return narrow ? launch_merge<128, 4>(args, stream) : launch_merge<128, 8>(args, stream);
+template <int kDim, int kCols>
+cudaError_t launch_attention(const fp_attn_pool& pool, const DecodeArgs& args,
+                             cudaStream_t stream) {
+  const cudaError_t error = launch_decode<kDim, kCols, DecodeMode::kAttend>(pool, args, stream);
+  if (error != cudaSuccess) return error;
+  return launch_merge<kDim, kCols>(args, stream);
+}
+
+template <int kDim>
+cudaError_t launch_attention(const fp_attn_pool& pool, const DecodeArgs& args,
+                             cudaStream_t stream) {
+  return args.shape.columns == 4 ? launch_attention<kDim, 4>(pool, args, stream)
+                                 : launch_attention<kDim, 8>(pool, args, stream);
+}
+
+cudaError_t launch_attention(const fp_attn_pool& pool, const DecodeArgs& args,
+                             cudaStream_t stream) {
+  if (pool.shape.head_dim == 64) return launch_attention<64>(pool, args, stream);
+  if (pool.shape.head_dim == 128) return launch_attention<128>(pool, args, stream);
+  return launch_attention<256>(pool, args, stream);
+}
+
+template <int kDim>
+cudaError_t launch_stream(const StreamArgs& args, cudaStream_t stream) {
+  stream_kernel<kDim><<<3 * current_device().multiprocessors, kStreamThreads, 0, stream>>>(args);
+  return cudaGetLastError();
 }
 
 PlanView plan_view(const fp_attn_shape& shape, const fp_attn_workspace& workspace) {
   PlanView view = cut_workspace(shape, workspace.limits, workspace.data).view;
-  view.opening_count = 2 * decode_grid();
+  const int grid = decode_grid(shape.head_dim);
+  view.opening_count = 2 * grid;
+  // Half the CTAs would have a leaf, if any: a quarter of a leaf each is faster.
+  view.split_leaves = std::min(view.split_leaves, grid / 2 / shape.kv_heads);
+  view.split_batch = view.split_leaves / 4;
   return view;
 }
 
@@ -197,6 +234,17 @@ fp_attn_status check_step(const fp_attn_shape& shape, const fp_attn_tables* tabl
   }
   if (status == FP_ATTN_OK) status = current_device().status;
   return status;
+}
+
+fp_attn_status plan(const fp_attn_shape* shape, const fp_attn_tables* tables,
+                    const WindowView& window, const fp_attn_workspace* workspace, void* stream) {
+  fp_attn_status status = check_shape(shape);
+  if (status == FP_ATTN_OK) status = check_step(*shape, tables, workspace);
+  if (status != FP_ATTN_OK) return status;
+  const PlannerArgs args{table_view(*tables), shape_view(*shape, 0), plan_view(*shape, *workspace),
+                         window};
+  plan_kernel<<<1, kPlannerThreads, 0, static_cast<cudaStream_t>(stream)>>>(args);
+  return launched();
 }
 
 }  // namespace
@@ -228,12 +276,18 @@ fp_attn_status fp_attn_make_pool(const fp_attn_shape* shape, const void* k, cons
 
 fp_attn_status fp_attn_plan(const fp_attn_shape* shape, const fp_attn_tables* tables,
                             const fp_attn_workspace* workspace, void* stream) {
+  return plan(shape, tables, {}, workspace, stream);
+}
+
+fp_attn_status fp_attn_plan_window(const fp_attn_shape* shape, const fp_attn_tables* tables,
+                                   const fp_attn_window* window, const fp_attn_workspace* workspace,
+                                   void* stream) {
   fp_attn_status status = check_shape(shape);
-  if (status == FP_ATTN_OK) status = check_step(*shape, tables, workspace);
+  if (status == FP_ATTN_OK) status = check_tables(*shape, tables);
+  if (status == FP_ATTN_OK) status = check_window(*tables, window);
   if (status != FP_ATTN_OK) return status;
-  const PlannerArgs args{table_view(*tables), shape_view(*shape, 0), plan_view(*shape, *workspace)};
-  plan_kernel<<<1, kPlannerThreads, 0, static_cast<cudaStream_t>(stream)>>>(args);
-  return launched();
+  const WindowView view{window->rows, window->page_positions, window->anchor_positions};
+  return plan(shape, tables, view, workspace, stream);
 }
 
 fp_attn_status fp_attn_decode(const fp_attn_pool* pool, const fp_attn_tables* tables,
@@ -259,11 +313,9 @@ fp_attn_status fp_attn_decode(const fp_attn_pool* pool, const fp_attn_tables* ta
   decode.lse_anchor = args->lse_anchor;
   decode.lse_joint = args->lse_joint;
   decode.mass = args->mass;
-  launch_attend(*pool, decode, stream);
-  status = launched();
-  if (status != FP_ATTN_OK) return status;
-  if (launch_merge(pool->shape.head_dim, decode, stream) == cudaSuccess) return FP_ATTN_OK;
-  return launched();
+  if (launch_attention(*pool, decode, stream) == cudaSuccess) return FP_ATTN_OK;
+  cudaGetLastError();
+  return FP_ATTN_CUDA_ERROR;
 }
 
 fp_attn_status fp_attn_read_pages(const fp_attn_pool* pool, const fp_attn_tables* tables,
@@ -276,26 +328,24 @@ fp_attn_status fp_attn_read_pages(const fp_attn_pool* pool, const fp_attn_tables
   auto* stream = static_cast<cudaStream_t>(stream_handle);
   const ShapeView shape = shape_view(pool->shape, pool->pages);
   const PlanView plan = plan_view(pool->shape, *workspace);
-  const bool narrow = pool->shape.head_dim == 64;
+  const int dim = pool->shape.head_dim;
+  cudaError_t error = cudaSuccess;
   if (engine == 1) {
     DecodeArgs args{};
     args.table = table_view(*tables);
     args.shape = shape;
     args.plan = plan;
-    if (narrow) {
-      launch_decode<64, 4, DecodeMode::kReadOnly>(*pool, args, stream);
-    } else {
-      launch_decode<128, 4, DecodeMode::kReadOnly>(*pool, args, stream);
-    }
-    return launched();
-  }
-  const StreamArgs args{table_view(*tables), shape, pool->k, pool->v,
-                        reinterpret_cast<std::uint32_t*>(plan.partial_o)};
-  const int grid = 3 * current_device().multiprocessors;
-  if (narrow) {
-    stream_kernel<64><<<grid, kStreamThreads, 0, stream>>>(args);
+    error = dim == 64    ? launch_decode<64, 4, DecodeMode::kReadOnly>(*pool, args, stream)
+            : dim == 128 ? launch_decode<128, 4, DecodeMode::kReadOnly>(*pool, args, stream)
+                         : launch_decode<256, 4, DecodeMode::kReadOnly>(*pool, args, stream);
   } else {
-    stream_kernel<128><<<grid, kStreamThreads, 0, stream>>>(args);
+    const StreamArgs args{table_view(*tables), shape, pool->k, pool->v,
+                          reinterpret_cast<std::uint32_t*>(plan.partial_o)};
+    error = dim == 64    ? launch_stream<64>(args, stream)
+            : dim == 128 ? launch_stream<128>(args, stream)
+                         : launch_stream<256>(args, stream);
   }
-  return launched();
+  if (error == cudaSuccess) return FP_ATTN_OK;
+  cudaGetLastError();
+  return FP_ATTN_CUDA_ERROR;
 }

@@ -49,6 +49,7 @@ PrefillArgs prefill_args(const fp_attn_pool& pool, const fp_attn_tables& tables,
   prefill.lse_joint = base.lse_joint;
   prefill.mass = base.mass;
   prefill.all_rows = args.rows == FP_ATTN_ROWS_ALL ? 1 : 0;
+  prefill.window = args.window;
   return prefill;
 }
 
@@ -65,7 +66,8 @@ fp_attn_status fp_attn_prefill_plan(const fp_attn_shape* shape, const fp_attn_ta
   if (status != FP_ATTN_OK) return status;
   const PrefillPlannerArgs args{
       table_view(*tables), shape_view(*shape, 0), query_view(*queries),
-      cut_prefill_workspace(*shape, workspace->limits, workspace->data).view};
+      cut_prefill_workspace(*shape, workspace->limits, workspace->data).view,
+      shape->head_dim > 128 ? PrefillShape<256>::kItemRows : PrefillShape<128>::kItemRows};
   prefill_plan_kernel<<<1, kPlannerThreads, 0, static_cast<cudaStream_t>(stream)>>>(args);
   return launched();
 }
@@ -76,13 +78,14 @@ fp_attn_status fp_attn_prefill(const fp_attn_pool* pool, const fp_attn_tables* t
   if (pool == nullptr) return FP_ATTN_NULL_POINTER;
   fp_attn_status status = check_pool(&pool->shape, pool->k, pool->v, pool->pages);
   if (status == FP_ATTN_OK) status = check_prefill_step(pool->shape, tables, queries, workspace);
-  if (status == FP_ATTN_OK) status = check_prefill_args(*tables, args);
+  if (status == FP_ATTN_OK) status = check_prefill_args(*tables, *queries, args);
   if (status != FP_ATTN_OK) return status;
   const PrefillArgs prefill = prefill_args(*pool, *tables, *queries, *workspace, *args);
   auto* stream = static_cast<cudaStream_t>(stream_handle);
   const int ctas = std::min(current_device().multiprocessors, kMaxPrefillCtas);
-  const cudaError_t error = pool->shape.head_dim == 64
-                                ? launch_prefill_64(*pool, prefill, ctas, stream)
-                                : launch_prefill_128(*pool, prefill, ctas, stream);
-  return error == cudaSuccess ? FP_ATTN_OK : FP_ATTN_CUDA_ERROR;
+  const int dim = pool->shape.head_dim;
+  const auto launch = dim == 64    ? launch_prefill_64
+                      : dim == 128 ? launch_prefill_128
+                                   : launch_prefill_256;
+  return launch(*pool, prefill, ctas, stream) == cudaSuccess ? FP_ATTN_OK : FP_ATTN_CUDA_ERROR;
 }

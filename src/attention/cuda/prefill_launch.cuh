@@ -8,18 +8,26 @@
 
 namespace fieldprint::cuda {
 
-template <int kDim>
+template <int kDim, bool kWindow>
 cudaError_t launch_prefill(const fp_attn_pool& pool, const PrefillArgs& args, int ctas,
                            cudaStream_t stream) {
   alignas(64) CUtensorMap maps[2];
   std::memcpy(&maps[0], pool.k_tile_map, sizeof(CUtensorMap));
   std::memcpy(&maps[1], pool.v_tile_map, sizeof(CUtensorMap));
   constexpr auto kBytes = sizeof(PrefillShared<kDim>);
+  const auto kernel = prefill_kernel<kDim, kWindow>;
   const cudaError_t error = cudaFuncSetAttribute(
-      prefill_kernel<kDim>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kBytes));
+      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kBytes));
   if (error != cudaSuccess) return error;
-  prefill_kernel<kDim><<<ctas, kPrefillThreads, kBytes, stream>>>(maps[0], maps[1], args);
+  kernel<<<ctas, kPrefillThreads, kBytes, stream>>>(maps[0], maps[1], args);
   return cudaGetLastError();
+}
+
+template <int kDim>
+cudaError_t launch_prefill(const fp_attn_pool& pool, const PrefillArgs& args, int ctas,
+                           cudaStream_t stream) {
+  return args.window == 0 ? launch_prefill<kDim, false>(pool, args, ctas, stream)
+                          : launch_prefill<kDim, true>(pool, args, ctas, stream);
 }
 
 }  // namespace fieldprint::cuda

@@ -13,5 +13,7 @@ cudaError_t launch_prefill_64(const fp_attn_pool& pool, const PrefillArgs& args,
                               cudaStream_t stream);
 cudaError_t launch_prefill_128(const fp_attn_pool& pool, const PrefillArgs& args, int ctas,
                                cudaStream_t stream);
+cudaError_t launch_prefill_256(const fp_attn_pool& pool, const PrefillArgs& args, int ctas,
+                               cudaStream_t stream);
 
 }  // namespace fieldprint::cuda

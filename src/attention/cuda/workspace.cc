@@ -1,5 +1,6 @@
 #include "attention/cuda/workspace.h"
 
+#include <algorithm>
 #include <cstdint>
 
 namespace fieldprint::cuda {
@@ -42,23 +43,27 @@ WorkspaceLayout cut_workspace(const fp_attn_shape& shape, const fp_attn_limits& 
                               void* data) {
   const auto batch = static_cast<std::size_t>(limits.max_batch);
   const auto pages_per_leaf = static_cast<std::size_t>(kLeafSlots / shape.page_rows);
+  const auto heads = static_cast<std::size_t>(shape.kv_heads);
+  // Each segment may end in a shorter leaf. In a split step a leaf has a place for each chunk.
   const std::size_t leaves =
-      static_cast<std::size_t>(limits.max_total_pages) / pages_per_leaf + batch;
-  const std::size_t partials = leaves + batch * kMaxAnchorChunks;
+      static_cast<std::size_t>(limits.max_total_pages) / pages_per_leaf + kSegments * batch;
+  const std::size_t split_leaves = std::min(leaves, kMaxSplitLeaves / heads);
+  const std::size_t units = std::max(leaves, split_leaves * kWarps);
+  const std::size_t partials = units + batch * kMaxAnchorChunks;
   const auto columns = static_cast<std::size_t>(shape_view(shape, 0).columns);
   Cutter cutter(data);
   WorkspaceLayout layout{};
   layout.view.header = cutter.take<PlanHeader>(1);
   layout.view.sequences = cutter.take<SequenceInfo>(batch);
   layout.view.members = cutter.take<AnchorMember>(batch);
-  layout.view.leaf_list = cutter.take<LeafItem>(leaves);
+  layout.view.leaf_list = cutter.take<LeafItem>(units + batch);  // or the batch's anchors too
   layout.view.anchor_list = cutter.take<AnchorItem>(batch * kMaxAnchorChunks);
   layout.view.openings = cutter.take<OpeningItem>(kMaxOpenings);
-  const auto heads = static_cast<std::size_t>(shape.kv_heads);
   layout.view.partial_stats = cutter.take<float>(partials * heads * kStatRows * columns);
   layout.view.partial_o =
       cutter.take<float>(partials * heads * static_cast<std::size_t>(shape.head_dim) * columns);
   layout.view.max_leaves = static_cast<std::int32_t>(leaves);
+  layout.view.split_leaves = static_cast<std::int32_t>(split_leaves);
   layout.bytes = cutter.bytes();
   return layout;
 }

@@ -78,6 +78,29 @@ TEST(CudaApi, RefusesTablesByName) {
   EXPECT_EQ(plan_status(tables, space), FP_ATTN_TOO_MANY_ANCHOR_ROWS);
 }
 
+TEST(CudaApi, RefusesWindowsByName) {
+  const fp_attn_workspace space = good_workspace();
+  fp_attn_tables tables = good_tables();
+  const auto* words = reinterpret_cast<const std::int32_t*>(memory);
+  const auto status = [&](const fp_attn_window* window) {
+    return fp_attn_plan_window(&kGood, &tables, window, &space, nullptr);
+  };
+  EXPECT_EQ(status(nullptr), FP_ATTN_NULL_POINTER);
+  fp_attn_window window{0, words, words};
+  EXPECT_EQ(status(&window), FP_ATTN_BAD_WINDOW);
+  window = {8, nullptr, words};
+  EXPECT_EQ(status(&window), FP_ATTN_NULL_POINTER);
+  window = {8, words, nullptr};
+  tables.anchor_ids = tables.anchor_page_counts = words;
+  tables.anchor_pages = tables.pages;
+  tables.anchors = tables.anchor_stride = 1;
+  EXPECT_EQ(status(&window), FP_ATTN_NULL_POINTER);
+  tables = good_tables();
+  tables.cuts = reinterpret_cast<const std::int32_t*>(memory + 2);
+  window = {8, words, words};
+  EXPECT_EQ(status(&window), FP_ATTN_MISALIGNED_POINTER);
+}
+
 TEST(CudaApi, RefusesWorkspacesByName) {
   const fp_attn_tables tables = good_tables();
   fp_attn_workspace space = good_workspace();

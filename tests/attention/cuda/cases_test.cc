@@ -9,10 +9,9 @@
 namespace fieldprint::testing {
 namespace {
 
-// What this version of the kernels takes: one query token, full attention.
+// What the kernels take.
 bool supported(const AttentionCase& c) {
-  return c.query_count == 1 && c.window == 0 && (c.head_dim == 64 || c.head_dim == 128) &&
-         c.heads / c.kv_heads <= 8;
+  return c.query_count == 1 && c.head_dim != 80 && c.heads / c.kv_heads <= 8;
 }
 
 std::vector<AttentionCase> supported_cases() {
@@ -24,7 +23,7 @@ std::vector<AttentionCase> supported_cases() {
 TEST(CudaCases, EachAloneAtEveryPageSize) {
   FP_NEEDS_DEVICE();
   const std::vector<AttentionCase> cases = supported_cases();
-  ASSERT_GT(cases.size(), 40U);
+  ASSERT_GT(cases.size(), 45U);
   for (const AttentionCase& c : cases) {
     const AttentionWorld world = make_decode_world({c});
     for (const int page_rows : {16, 32, 64}) {
@@ -36,9 +35,9 @@ TEST(CudaCases, EachAloneAtEveryPageSize) {
 
 TEST(CudaCases, TogetherPerShape) {
   FP_NEEDS_DEVICE();
-  std::map<std::tuple<int, int, int>, std::vector<AttentionCase>> shapes;
+  std::map<std::tuple<int, int, int, int>, std::vector<AttentionCase>> shapes;
   for (const AttentionCase& c : supported_cases()) {
-    shapes[{c.heads, c.kv_heads, c.head_dim}].push_back(c);
+    shapes[{c.heads, c.kv_heads, c.head_dim, c.window}].push_back(c);
   }
   for (const auto& [shape, cases] : shapes) {
     const AttentionWorld world = make_decode_world(cases);

@@ -1,11 +1,9 @@
 #include "attention/cuda/harness.h"
 
-#include <cuda_runtime.h>
-
+#include <cmath>
 #include <cstring>
+#include <limits>
 #include <map>
-
-#include "attention/cuda/device_array.h"
 
 namespace fieldprint::testing {
 namespace {
@@ -112,6 +110,17 @@ void add_anchor(DeviceBatch& batch, const AttentionShape& shape, const AnchorVie
   }
 }
 
+// The anchor is merged, and the reduction starts afresh, after the leaves before it.
+void add_cuts(DeviceBatch& batch, const SequencePlan& plan, const Packer::Placed& placed) {
+  std::size_t before = 0;  // 16-row pages
+  for (int leaf = 0; leaf < plan.leaves_before_anchor; ++leaf) {
+    before += static_cast<std::size_t>(plan.leaves[static_cast<std::size_t>(leaf)].page_count);
+  }
+  const int cut = before < placed.slot.size() ? placed.slot[before] / batch.shape.page_rows
+                                              : static_cast<int>(placed.table.size());
+  batch.cuts.insert(batch.cuts.end(), {cut, cut});
+}
+
 // Rows of equal width from ragged tables; the padding is an id no pool has.
 template <typename T>
 std::vector<T> rectangular(const std::vector<std::vector<T>>& tables, int stride) {
@@ -128,91 +137,16 @@ int widest(const std::vector<std::int32_t>& counts) {
   return counts.empty() ? 1 : std::max(1, *std::max_element(counts.begin(), counts.end()));
 }
 
-// Everything of one run on the device.
-struct DeviceStep {
-  explicit DeviceStep(const DeviceBatch& b)
-      : batch(b),
-        k(b.k),
-        v(b.v),
-        q(b.q),
-        pages(b.pages),
-        anchor_pages(b.anchor_pages),
-        page_counts(b.page_counts),
-        anchor_ids(b.anchor_ids),
-        anchor_page_counts(b.anchor_page_counts),
-        beta(b.beta),
-        modes(b.modes),
-        gamma(b.gamma),
-        psi(b.psi),
-        heads(static_cast<std::size_t>(b.batch()) * b.shape.q_heads),
-        o(heads * b.shape.head_dim),
-        lse_context(heads),
-        lse_anchor(heads),
-        lse_joint(heads),
-        mass(heads * kKvClasses),
-        limits{b.batch(), total_pages(b)},
-        workspace(fp_attn_workspace_bytes(&b.shape, &limits)) {
-    EXPECT_EQ(fp_attn_make_pool(&b.shape, k.get(), v.get(), b.pool_pages, &pool), FP_ATTN_OK);
-    tables = {pages.get(),
-              page_counts.get(),
-              b.page_stride,
-              b.batch(),
-              b.modes.empty() ? nullptr : anchor_ids.get(),
-              anchor_pages.get(),
-              anchor_page_counts.get(),
-              b.anchor_stride,
-              static_cast<int>(b.modes.size())};
-    space = {workspace.get(), fp_attn_workspace_bytes(&b.shape, &limits), limits};
-    args = {q.get(),         b.scale,           b.has_beta ? beta.get() : nullptr,
-            modes.get(),     gamma.get(),       psi.get(),
-            o.get(),         lse_context.get(), lse_anchor.get(),
-            lse_joint.get(), mass.get()};
-  }
-
-  static int total_pages(const DeviceBatch& b) {
-    return std::accumulate(b.page_counts.begin(), b.page_counts.end(), 0);
-  }
-
-  void launch(cudaStream_t stream) {
-    EXPECT_EQ(fp_attn_plan(&batch.shape, &tables, &space, stream), FP_ATTN_OK);
-    EXPECT_EQ(fp_attn_decode(&pool, &tables, &space, &args, stream), FP_ATTN_OK);
-  }
-
-  DeviceOutput fetch() {
-    const cudaError_t error = cudaDeviceSynchronize();
-    EXPECT_EQ(error, cudaSuccess) << cudaGetErrorString(error);
-    DeviceOutput out;
-    out.o = o.download(heads * batch.shape.head_dim);
-    out.lse_context = lse_context.download(heads);
-    out.lse_anchor = lse_anchor.download(heads);
-    out.lse_joint = lse_joint.download(heads);
-    out.mass = mass.download(heads * kKvClasses);
-    std::memcpy(&out.table_status, workspace.download(4).data(), 4);
-    return out;
-  }
-
-  const DeviceBatch& batch;
-  DeviceArray<std::uint16_t> k, v, q;
-  DeviceArray<std::uint32_t> pages, anchor_pages;
-  DeviceArray<std::int32_t> page_counts, anchor_ids, anchor_page_counts;
-  DeviceArray<float> beta;
-  DeviceArray<std::uint8_t> modes;
-  DeviceArray<float> gamma, psi;
-  std::size_t heads;
-  DeviceArray<std::uint16_t> o;
-  DeviceArray<float> lse_context, lse_anchor, lse_joint, mass;
-  fp_attn_limits limits;
-  DeviceArray<unsigned char> workspace;
-  fp_attn_pool pool{};
-  fp_attn_tables tables{};
-  fp_attn_workspace space{};
-  fp_attn_decode_args args{};
-};
-
 template <typename T>
 std::vector<T> part(const std::vector<T>& from, int index, int batch) {
   const auto width = static_cast<std::ptrdiff_t>(from.size()) / batch;
   return {from.begin() + index * width, from.begin() + (index + 1) * width};
+}
+
+template <typename T>
+std::vector<T> stretch(const std::vector<T>& from, std::size_t width, int first, int last) {
+  return {from.begin() + static_cast<std::ptrdiff_t>(width) * first,
+          from.begin() + static_cast<std::ptrdiff_t>(width) * last};
 }
 
 template <typename T>
@@ -253,6 +187,7 @@ std::string missing_device() {
 
 AttentionWorld make_decode_world(std::vector<AttentionCase> cases, std::uint64_t seed) {
   AttentionWorld world = make_world(std::span<const AttentionCase>(cases), seed);
+  if (world.window != 0) return world;
   for (auto& sequence : world.sequences) sequence->plan.first_query_pos = 1 << 24;
   return world;
 }
@@ -261,6 +196,7 @@ DeviceBatch lay_out_for_device(const AttentionWorld& world, int page_rows, std::
   DeviceBatch batch;
   batch.shape = {world.shape.head_dim, world.shape.heads, world.shape.kv_heads, page_rows};
   batch.scale = world.shape.scale;
+  batch.window = world.window;
   batch.pool_pages = world.page_count;  // enough at any page size
   std::vector<int> ids(static_cast<std::size_t>(batch.pool_pages));
   std::iota(ids.begin(), ids.end(), 0);
@@ -277,7 +213,9 @@ DeviceBatch lay_out_for_device(const AttentionWorld& world, int page_rows, std::
   std::map<const PageEntry*, int> known;  // anchors by their page list
   for (const auto& sequence : world.sequences) {
     const SequencePlan& plan = sequence->plan;
-    tables.add(packer.place(plan.pages));
+    const Packer::Placed placed = packer.place(plan.pages);
+    tables.add(placed);
+    add_cuts(batch, plan, placed);
     batch.page_counts.push_back(static_cast<int>(tables.pages.back().size()));
     batch.query_starts.push_back(plan.first_query);
     batch.first_positions.push_back(plan.first_query_pos);
@@ -302,39 +240,37 @@ DeviceBatch lay_out_for_device(const AttentionWorld& world, int page_rows, std::
   return batch;
 }
 
-DeviceOutput run_on_device(const DeviceBatch& batch) {
-  DeviceStep step(batch);
-  step.launch(nullptr);
-  return step.fetch();
-}
-
-DeviceOutput run_as_graph(const DeviceBatch& batch, const std::vector<std::int32_t>& first) {
-  DeviceStep step(batch);
-  step.page_counts.upload(first);
-  cudaStream_t stream = nullptr;
-  cudaGraph_t graph = nullptr;
-  cudaGraphExec_t exec = nullptr;
-  EXPECT_EQ(cudaStreamCreate(&stream), cudaSuccess);
-  EXPECT_EQ(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal), cudaSuccess);
-  step.launch(stream);
-  EXPECT_EQ(cudaStreamEndCapture(stream, &graph), cudaSuccess);
-  EXPECT_EQ(cudaGraphInstantiate(&exec, graph, 0), cudaSuccess);
-  EXPECT_EQ(cudaGraphLaunch(exec, stream), cudaSuccess);
-  EXPECT_EQ(cudaStreamSynchronize(stream), cudaSuccess);
-  step.page_counts.upload(batch.page_counts);
-  EXPECT_EQ(cudaGraphLaunch(exec, stream), cudaSuccess);
-  DeviceOutput out = step.fetch();
-  cudaGraphExecDestroy(exec);
-  cudaGraphDestroy(graph);
-  cudaStreamDestroy(stream);
-  return out;
-}
-
 DeviceOutput slice(const DeviceOutput& out, const DeviceBatch& batch, int index) {
   const int n = batch.batch();
   return {part(out.o, index, n),          part(out.lse_context, index, n),
           part(out.lse_anchor, index, n), part(out.lse_joint, index, n),
           part(out.mass, index, n),       out.table_status};
+}
+
+DeviceBatch cut_queries(const DeviceBatch& batch, const std::vector<int>& from,
+                        const std::vector<int>& to) {
+  DeviceBatch cut = batch;
+  cut.q.clear();
+  cut.query_starts.assign(1, 0);
+  const auto width = static_cast<std::ptrdiff_t>(batch.shape.q_heads) * batch.shape.head_dim;
+  for (std::size_t i = 0; i < from.size(); ++i) {
+    const auto first = batch.q.begin() + width * (batch.query_starts[i] + from[i]);
+    cut.q.insert(cut.q.end(), first, first + width * (to[i] - from[i]));
+    cut.query_starts.push_back(cut.query_starts.back() + to[i] - from[i]);
+    cut.first_positions[i] += from[i];
+  }
+  return cut;
+}
+
+DeviceOutput rows_of(const DeviceOutput& out, const DeviceBatch& batch, int first, int last) {
+  const auto heads = static_cast<std::size_t>(batch.shape.q_heads);
+  const std::size_t width = heads * static_cast<std::size_t>(batch.shape.head_dim);
+  return {stretch(out.o, width, first, last),
+          stretch(out.lse_context, heads, first, last),
+          stretch(out.lse_anchor, heads, first, last),
+          stretch(out.lse_joint, heads, first, last),
+          stretch(out.mass, heads * kKvClasses, first, last),
+          out.table_status};
 }
 
 void expect_same_bits(const DeviceOutput& a, const DeviceOutput& b, const std::string& what) {
@@ -357,27 +293,32 @@ void expect_matches_reference(const DeviceOutput& out, const AttentionWorld& wor
     const ReferenceOutput exact = reference_attention(plan, exact_args);
     const double tolerance = output_tolerance(exact, reference_attention(plan, naive_args));
     const std::string where = what + " sequence " + std::to_string(s);
+    const std::size_t first = static_cast<std::size_t>(plan.first_query) * heads;
     double worst = 0.0;
-    for (std::size_t i = 0; i < heads * dim; ++i) {
-      const double got = double{float_from_bf16(out.o[s * heads * dim + i])};
-      const double error = std::abs(got - exact.o[i]);
-      worst = error <= worst ? worst : error;  // NaN is worst
-      if (std::isnan(error)) worst = std::numeric_limits<double>::infinity();
+    std::size_t worst_at = 0;
+    for (std::size_t i = 0; i < exact.o.size(); ++i) {
+      const double error = std::abs(double{float_from_bf16(out.o[first * dim + i])} - exact.o[i]);
+      if (error <= worst) continue;  // NaN is worst
+      worst = std::isnan(error) ? std::numeric_limits<double>::infinity() : error;
+      worst_at = i;
     }
-    EXPECT_LE(worst, tolerance) << where;
-    for (std::size_t h = 0; h < heads; ++h) {
-      const std::size_t at = s * heads + h;
-      expect_lse(out.lse_context[at], exact.lse_context[h], where + " lse_context");
-      expect_lse(out.lse_anchor[at], exact.lse_anchor[h], where + " lse_anchor");
-      expect_lse(out.lse_joint[at], exact.lse_joint[h], where + " lse_joint");
+    EXPECT_LE(worst, tolerance) << where << " query " << worst_at / dim / heads << " head "
+                                << worst_at / dim % heads << " column " << worst_at % dim;
+    for (std::size_t h = 0; h < exact.lse_joint.size(); ++h) {
+      const std::size_t at = first + h;
+      const std::string row =
+          where + " query " + std::to_string(h / heads) + " head " + std::to_string(h % heads);
+      expect_lse(out.lse_context[at], exact.lse_context[h], row + " lse_context");
+      expect_lse(out.lse_anchor[at], exact.lse_anchor[h], row + " lse_anchor");
+      expect_lse(out.lse_joint[at], exact.lse_joint[h], row + " lse_joint");
       double sum = 0.0;
       for (std::size_t c = 0; c < kKvClasses; ++c) {
         const float mass = out.mass[at * kKvClasses + c];
-        EXPECT_NEAR(double{mass}, exact.mass[h * kKvClasses + c], 1e-4) << where << " mass " << c;
+        EXPECT_NEAR(double{mass}, exact.mass[h * kKvClasses + c], 1e-4) << row << " mass " << c;
         sum += double{mass};
       }
-      const bool empty = std::isinf(exact.lse_joint[h]);
-      EXPECT_NEAR(sum, empty ? 0.0 : 1.0, 1e-6) << where;
+      EXPECT_NEAR(sum, std::isinf(exact.lse_joint[h]) ? 0.0 : 1.0, 1e-6) << row;
+      if (::testing::Test::HasFailure()) return;  // one row's failures say enough
     }
   }
 }

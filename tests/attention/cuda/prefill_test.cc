@@ -7,17 +7,15 @@
 #include <map>
 #include <tuple>
 
-#include "attention/cuda/prefill_harness.h"
+#include "attention/cuda/harness.h"
 
 namespace fieldprint::testing {
 namespace {
 
-// What the kernel takes: full attention.
+// What the kernel takes.
 std::vector<AttentionCase> supported_cases() {
   std::vector<AttentionCase> cases = attention_cases();
-  std::erase_if(cases, [](const AttentionCase& c) {
-    return c.window != 0 || (c.head_dim != 64 && c.head_dim != 128);
-  });
+  std::erase_if(cases, [](const AttentionCase& c) { return c.head_dim == 80; });
   return cases;
 }
 
@@ -63,14 +61,14 @@ void expect_last_rows(const DeviceOutput& last, const DeviceOutput& all, const D
 TEST(CudaPrefill, EachCaseAtEveryPageSize) {
   FP_NEEDS_DEVICE();
   const std::vector<AttentionCase> cases = supported_cases();
-  ASSERT_GT(cases.size(), 70U);
+  ASSERT_GT(cases.size(), 85U);
   for (const AttentionCase& c : cases) {
     const AttentionWorld world = make_world(c);
     for (const int page_rows : {16, 32, 64}) {
       const std::string what = c.name + " page " + std::to_string(page_rows);
       const DeviceBatch batch = lay_out_for_device(world, page_rows);
       const DeviceOutput all = run_prefill(batch);
-      expect_prefill_matches(all, world, what);
+      expect_matches_reference(all, world, what);
       expect_last_rows(run_prefill(batch, FP_ATTN_ROWS_LAST), all, batch, what);
       if (HasFailure()) return;
     }
@@ -79,14 +77,14 @@ TEST(CudaPrefill, EachCaseAtEveryPageSize) {
 
 TEST(CudaPrefill, TogetherPerShape) {
   FP_NEEDS_DEVICE();
-  std::map<std::tuple<int, int, int>, std::vector<AttentionCase>> shapes;
+  std::map<std::tuple<int, int, int, int>, std::vector<AttentionCase>> shapes;
   for (const AttentionCase& c : supported_cases()) {
-    shapes[{c.heads, c.kv_heads, c.head_dim}].push_back(c);
+    shapes[{c.heads, c.kv_heads, c.head_dim, c.window}].push_back(c);
   }
   for (const auto& [shape, cases] : shapes) {
     const AttentionWorld world = make_world(cases);
-    expect_prefill_matches(run_prefill(lay_out_for_device(world, 16)), world,
-                           "together with " + cases.front().name);
+    expect_matches_reference(run_prefill(lay_out_for_device(world, 16)), world,
+                             "together with " + cases.front().name);
   }
 }
 
@@ -97,7 +95,7 @@ TEST(CudaPrefill, MixedPrompts) {
   for (const int page_rows : {16, 64}) {
     const DeviceBatch batch = lay_out_for_device(world, page_rows);
     const DeviceOutput all = run_prefill(batch);
-    expect_prefill_matches(all, world, "mixed prompts");
+    expect_matches_reference(all, world, "mixed prompts");
     expect_last_rows(run_prefill(batch, FP_ATTN_ROWS_LAST), all, batch, "mixed prompts");
   }
 }
@@ -109,7 +107,7 @@ TEST(CudaPrefill, LongPrompt) {
   c.kv_heads = 1;
   c.context = plain_context(2500);
   const AttentionWorld world = make_world(c);
-  expect_prefill_matches(run_prefill(lay_out_for_device(world, 16)), world, "long prompt");
+  expect_matches_reference(run_prefill(lay_out_for_device(world, 16)), world, "long prompt");
 }
 
 TEST(CudaPrefill, ChunkOver128k) {
@@ -121,16 +119,22 @@ TEST(CudaPrefill, ChunkOver128k) {
   c.anchor_rows = 512;
   c.mode = AnchorMode::kGated;
   const AttentionWorld world = make_world(c);
-  expect_prefill_matches(run_prefill(lay_out_for_device(world, 16)), world, "over 128k");
+  expect_matches_reference(run_prefill(lay_out_for_device(world, 16)), world, "over 128k");
 }
 
+// Query heads on two KV heads, head_dim, window.
+class CudaPrefillChunks : public ::testing::TestWithParam<std::tuple<int, int, int>> {};
+
 // A prompt cut anywhere gives the bits of the whole one; later rows may be there already.
-TEST(CudaPrefill, ChunksDoNotMatter) {
+TEST_P(CudaPrefillChunks, DoNotMatter) {
   FP_NEEDS_DEVICE();
   AttentionCase c = prompt(700, 700, 5);
+  std::tie(c.heads, c.head_dim, c.window) = GetParam();
+  AttentionCase plain = c;
+  plain.context = chat_context(300);
+  plain.query_count = 300;
   c.anchor_rows = 200;
   c.mode = AnchorMode::kFloored;
-  AttentionCase plain = prompt(300, 300, 6);
   const AttentionWorld world = make_world(std::vector<AttentionCase>{c, plain});
   for (const int page_rows : {16, 32}) {
     const DeviceBatch whole = lay_out_for_device(world, page_rows);
@@ -147,6 +151,12 @@ TEST(CudaPrefill, ChunksDoNotMatter) {
     }
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Shapes, CudaPrefillChunks,
+                         ::testing::Values(std::tuple{8, 128, 0}, std::tuple{2, 128, 0},
+                                           std::tuple{6, 128, 0}, std::tuple{6, 64, 0},
+                                           std::tuple{2, 256, 0}, std::tuple{6, 256, 100},
+                                           std::tuple{8, 128, 150}));
 
 TEST(CudaPrefill, AloneEqualsAmongOthers) {
   FP_NEEDS_DEVICE();
@@ -225,7 +235,7 @@ TEST(CudaPrefill, NothingVisible) {
   world.sequences[0]->plan.first_query_pos = -5;
   const DeviceBatch batch = lay_out_for_device(world, 16);
   const DeviceOutput out = run_prefill(batch);
-  expect_prefill_matches(out, world, "nothing visible");
+  expect_matches_reference(out, world, "nothing visible");
   EXPECT_TRUE(std::isinf(out.lse_joint[0]));
   EXPECT_EQ(out.o[0] & 0x7FFF, 0);
 }

@@ -27,22 +27,33 @@ inline constexpr int kItemSlots = 2;
 // An item as the loading warp hands it to the computing warps.
 template <int kDim, int kCols>
 struct ItemSlot {
-  // Rows of the query are padded by 16 bytes, against bank conflicts.
-  static constexpr int kQueryStride = kDim * 2 + 16;
+  static constexpr int kQueryStride = kDim * 2;           // padding would cost the second CTA
   alignas(16) unsigned char query[kCols * kQueryStride];  // leaf items
-  float beta[kChunkSlots];                                // anchor items, divided by the scale
-  int2 member[32];                                        // anchor items: AnchorMember
+  // Biases divided by the scale: of a leaf's rows, or of a chunk's; a leaf's `biased` says
+  // whether they matter.
+  union {
+    float beta[kLeafSlots];
+    struct {
+      float beta[kChunkSlots];
+      int2 member[32];  // AnchorMember
+    } chunk;
+  } rows;
   // Of slab i (of the leaf, or of the anchor's chunk): rows | class << 5; 0 = not there.
   alignas(8) std::uint8_t slab[kLeafSlots / kSlabRows];
   int4 item;
   WorkKind kind;
   int kv_head;
+  bool biased;
 };
+
+// CTAs that share a multiprocessor.
+template <int kDim>
+inline constexpr int kDecodeCtas = kDim > 128 ? 1 : 2;
 
 template <int kDim, int kCols>
 struct DecodeShared {
-  // Slabs in flight per warp: 96 KiB per CTA, or 64 where chunks are wider.
-  static constexpr int kStages = (kCols == 4 ? 384 : 256) / kDim;
+  // Slabs in flight per warp: 192 KiB per multiprocessor, or 128 where chunks are wider.
+  static constexpr int kStages = (kCols == 4 ? 384 : 256) / kDim * 2 / kDecodeCtas<kDim>;
   // Finished items that may wait for the delivering warp.
   static constexpr int kChunkSlots = 1;
   // What a warp found in its chunk of a leaf.
@@ -52,7 +63,10 @@ struct DecodeShared {
     float m[kCols];
   };
   alignas(1024) unsigned char slabs[kWarps][kStages][2 * kSlabBytes<kDim>];
-  Chunk chunks[kChunkSlots][kWarps];
+  union {
+    Chunk chunks[kChunkSlots][kWarps];
+    float4 scores[kChunkSlabs][32];  // of a chunk item that all warps work at once, per lane
+  } found;
   ClassSums sums[kWarps];
   ItemSlot<kDim, kCols> items[kItemSlots];
   Delivery delivery[kChunkSlots];
@@ -83,6 +97,16 @@ struct DecodeShared {
 };
 static_assert(sizeof(DecodeShared<128, 4>) <= 113 * 1024, "two CTAs per multiprocessor");
 static_assert(sizeof(DecodeShared<128, 8>) <= 113 * 1024, "two CTAs per multiprocessor");
+static_assert(sizeof(DecodeShared<256, 4>) <= 227 * 1024, "one CTA per multiprocessor");
+static_assert(sizeof(DecodeShared<256, 8>) <= 227 * 1024, "one CTA per multiprocessor");
+
+// sum + x * factor, column by column, each in one rounding wherever it is compiled.
+__device__ __forceinline__ void add_scaled(float4& sum, const float4& x, const float (&factor)[4]) {
+  sum.x = fmaf(x.x, factor[0], sum.x);
+  sum.y = fmaf(x.y, factor[1], sum.y);
+  sum.z = fmaf(x.z, factor[2], sum.z);
+  sum.w = fmaf(x.w, factor[3], sum.w);
+}
 
 // The fifth warp.
 template <int kDim, int kCols>
@@ -106,7 +130,8 @@ struct DeliveringWarp {
     policy = bytes <= kMostBytes ? kEvictLast : kEvictNormal;
   }
 
-  // Merges the four chunks of a leaf, in order, into its partial in global memory.
+  // Merges the four chunks of a leaf, in order, into its partial in global memory: merge.cuh
+  // does the same to chunks that lie there, operation for operation.
   __device__ __forceinline__ void merge_chunks(std::size_t partial, const Chunks& chunks) {
     float factor[kWarps][4];
     const int column = kCols == 4 ? 0 : (lane & 1) * 4;  // first of this lane's four
@@ -126,10 +151,7 @@ struct DeliveringWarp {
 #pragma unroll
       for (int w = 0; w < kWarps; ++w) {
         const float4 part = reinterpret_cast<const float4*>(&chunks[w].o[0][0])[quad];
-        sum.x += part.x * factor[w][0];
-        sum.y += part.y * factor[w][1];
-        sum.z += part.z * factor[w][2];
-        sum.w += part.w * factor[w][3];
+        add_scaled(sum, part, factor[w]);
       }
       store_hinted(o + quad, sum, policy);
     }
@@ -141,7 +163,7 @@ struct DeliveringWarp {
       for (int w = 1; w < kWarps; ++w) top = fmaxf(top, chunks[w].m[of]);
       float l = 0.0F;
       for (int w = 0; w < kWarps && row > 0; ++w) {
-        l += chunks[w].l[row - 1][of] * exp2_fast(chunks[w].m[of] - top);
+        l = fmaf(chunks[w].l[row - 1][of], exp2_fast(chunks[w].m[of] - top), l);
       }
       stats[i] = row == 0 ? top : l;
     }
@@ -156,7 +178,7 @@ struct DeliveringWarp {
       const Delivery delivery = shared.delivery[slot];
       if (delivery.kind == WorkKind::kLeaf && mode == DecodeMode::kAttend) {
         const auto partial = static_cast<std::size_t>(delivery.item.w) * args.shape.kv_heads;
-        merge_chunks(partial + delivery.kv_head, shared.chunks[slot]);
+        merge_chunks(partial + delivery.kv_head, shared.found.chunks[slot]);
       }
       mbarrier_arrive(smem_address(&shared.taken[slot]));
       if (delivery.kind == WorkKind::kNone) return;

@@ -14,7 +14,7 @@ struct LoadingWarp {
   // What an item needs besides its slabs, on the way from global memory.
   struct Operands {
     int4 query[kQueryParts];
-    float4 beta;
+    float4 beta[kWarps];  // of an anchor's chunk the first only
     int2 member;
   };
 
@@ -34,7 +34,7 @@ struct LoadingWarp {
     if (lane == 0) {
       const std::uint32_t bar = smem_address(&shared.full[kWarp][stage[kWarp]]);
       const std::uint32_t dst = smem_address(shared.slabs[kWarp][stage[kWarp]]);
-      const std::uint64_t policy = work.kind == WorkKind::kLeaf ? kEvictFirst : kEvictLast;
+      const std::uint64_t policy = work.anchored(work.item) ? kEvictLast : kEvictFirst;
       mbarrier_arrive_expect(bar, 2 * kSlabBytes<kDim>);
       tensor_load_3d(dst, k_map, bar, 0, row, 0, policy);
       tensor_load_3d(dst + kSlabBytes<kDim>, v_map, bar, 0, row, 0, policy);
@@ -60,8 +60,10 @@ struct LoadingWarp {
   __device__ __forceinline__ Operands load_operands(const Work& work) const {
     Operands operands{};
     if (kMode != DecodeMode::kAttend || work.kind == WorkKind::kNone) return operands;
-    if (work.kind == WorkKind::kLeaf) {
-      const std::size_t row = static_cast<std::size_t>(work.item.x) * args.shape.q_heads +
+    const int4 of = work.item;
+    const bool leaf = work.kind == WorkKind::kLeaf;
+    if (leaf) {
+      const std::size_t row = static_cast<std::size_t>(of.x & kSequenceMask) * args.shape.q_heads +
                               work.kv_head * args.shape.group;
       const auto* q = static_cast<const int4*>(args.q) + row * (kDim / 8);
 #pragma unroll
@@ -69,18 +71,22 @@ struct LoadingWarp {
         const int part = lane + i * 32;
         if (part / (kDim / 8) < args.shape.group) operands.query[i] = __ldg(q + part);
       }
-      return operands;
+    } else if (work.kind == WorkKind::kAnchor && lane < of.w) {
+      operands.member = __ldg(reinterpret_cast<const int2*>(args.plan.members + of.z + lane));
+    } else if (work.kind == WorkKind::kChunk) {
+      operands.member = int2{of.x | (of.z & ~0xFFFF), of.w};
     }
-    if (lane < work.item.w) {
-      operands.member =
-          __ldg(reinterpret_cast<const int2*>(args.plan.members + work.item.z + lane));
-    }
-    if (args.beta == nullptr) return operands;
+    if (args.beta == nullptr || !work.anchored(of)) return operands;
     const std::size_t head =
-        static_cast<std::size_t>(work.item.x) * args.shape.kv_heads + work.kv_head;
+        static_cast<std::size_t>(work.anchor(of)) * args.shape.kv_heads + work.kv_head;
     const float* beta =
-        args.beta + head * kMaxAnchorSlots + (work.item.y & 0xFF) * kChunkSlots + lane * 4;
-    operands.beta = float4{__ldg(beta), __ldg(beta + 1), __ldg(beta + 2), __ldg(beta + 3)};
+        args.beta + head * kMaxAnchorSlots + (leaf ? 0 : of.y & 0xFF) * kChunkSlots + lane * 4;
+#pragma unroll
+    for (int i = 0; i < kWarps; ++i) {
+      if (i > 0 && !leaf) break;
+      const float* from = beta + i * kChunkSlots;
+      operands.beta[i] = float4{__ldg(from), __ldg(from + 1), __ldg(from + 2), __ldg(from + 3)};
+    }
     return operands;
   }
 
@@ -89,7 +95,9 @@ struct LoadingWarp {
     const int index = count % kItemSlots;
     auto& slot = shared.items[index];
     mbarrier_wait(smem_address(&shared.item_empty[index]), (count / kItemSlots & 1) ^ 1);
-    if (work.kind == WorkKind::kLeaf) {
+    const bool leaf = work.kind == WorkKind::kLeaf;
+    const bool biased = args.beta != nullptr && work.anchored(work.item);
+    if (leaf) {
 #pragma unroll
       for (int i = 0; i < kQueryParts; ++i) {
         const int part = lane + i * 32;
@@ -97,20 +105,26 @@ struct LoadingWarp {
         *reinterpret_cast<int4*>(slot.query + row * slot.kQueryStride + part % (kDim / 8) * 16) =
             operands.query[i];
       }
-    } else {
-      const float4 beta = operands.beta;
-      float* to = slot.beta + lane * 4;
-      to[0] = beta.x * args.inv_scale;
-      to[1] = beta.y * args.inv_scale;
-      to[2] = beta.z * args.inv_scale;
-      to[3] = beta.w * args.inv_scale;
-      slot.member[lane] = operands.member;
     }
+    if (!leaf || biased) {
+#pragma unroll
+      for (int i = 0; i < kWarps; ++i) {
+        if (i > 0 && !leaf) break;
+        const float4 beta = operands.beta[i];
+        float* to = slot.rows.beta + i * kChunkSlots + lane * 4;
+        to[0] = beta.x * args.inv_scale;
+        to[1] = beta.y * args.inv_scale;
+        to[2] = beta.z * args.inv_scale;
+        to[3] = beta.w * args.inv_scale;
+      }
+    }
+    if (!leaf) slot.rows.chunk.member[lane] = operands.member;
     slot.slab[lane] = static_cast<std::uint8_t>(work.valid == 0 ? 0 : work.valid | work.cls << 5);
     if (lane == 0) {
       slot.item = work.item;
       slot.kind = work.kind;
       slot.kv_head = work.kv_head;
+      slot.biased = biased;
     }
     mbarrier_arrive(smem_address(&shared.item_full[index]));
   }
@@ -121,7 +135,7 @@ struct LoadingWarp {
     Work work;
     Work next;
     work.open(args.plan, static_cast<int>(blockIdx.x));
-    const Agenda agenda(*args.plan.header, args.shape.kv_heads);
+    const Agenda agenda(*args.plan.header, args.shape.kv_heads, grid);
     work.resolve(args);
     Operands operands = load_operands(work);
     __syncthreads();  // the barriers are initialised; what is above needs none of them

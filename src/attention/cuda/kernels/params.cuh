@@ -3,10 +3,12 @@
 // Vocabulary
 //   slab     16 KV rows, the unit of one matrix instruction and one bulk copy
 //   chunk    128 row slots (8 slabs), what one warp reduces
-//   leaf     512 row slots (4 chunks) at an absolute place in a sequence's page table;
-//            its partial result never depends on other leaves or sequences
+//   segment  pages of a sequence between two of its cuts; there are at most three
+//   leaf     512 row slots (4 chunks) at an absolute place in a segment; its result never
+//            depends on other leaves or sequences. An anchor is one leaf
 //   partial  unnormalised output O, reference exponent m (log2), sums l per class, of the
-//            rows of a leaf or of an anchor's chunk
+//            rows of a leaf or of a chunk. Who merges a leaf's four chunks, the decode CTA
+//            or the merge kernel, changes no bit
 //   column   one (sequence, query head) pair; 8 columns share a matrix instruction
 #pragma once
 
@@ -41,6 +43,7 @@ enum PlanStatusBits : std::uint32_t {
   kPlanTooManyPages = 4,  // more pages than the workspace was sized for
   kPlanBadPageId = 8,     // a page id outside the pool
   kPlanBadQueries = 16,   // query starts that fall, or pass the end of q
+  kPlanBadCuts = 32,      // cuts that fall, or pass the sequence's last page
 };
 
 // Rows of a partial's statistics: reference exponent m, then the sum of each class.
@@ -54,23 +57,30 @@ struct PlanHeader {
   std::int32_t anchor_items;  // entries of anchor_list
   std::uint32_t ticket;
   std::uint32_t finished;  // CTAs without further work
+  std::int32_t split;      // entries of leaf_list are chunks: the step has few leaves
 };
 
-// A sequence's partials: anchor chunks, then leaves.
-struct SequenceInfo {
+inline constexpr int kSegments = 3;
+
+// A sequence's partials: the anchor's, then those of its leaves in order. A leaf has one; in a
+// split step four places, one for each chunk. An anchor has one for each chunk, or one.
+struct alignas(16) SequenceInfo {
   std::int32_t base;
-  std::int32_t anchor_partials;
-  std::int32_t partials;
-  std::int32_t anchor;  // -1 = none
+  std::int32_t anchor;           // -1 = none
+  std::int32_t anchor_partials;  // 0 = no visible row
+  std::int32_t split;            // context leaves lie as chunks
+  std::int32_t chunks[kSegments];
+  std::int32_t unused;
 };
 
-// One leaf of one sequence, for every KV head.
+// One leaf, or in a split step one chunk, of one sequence, for every KV head.
 struct LeafItem {
-  std::int32_t sequence;
-  std::int32_t first_page;  // in the sequence's page table
-  std::int32_t pages;
+  std::int32_t sequence;          // | kAnchorLeaf: it is the sequence's anchor
+  std::int32_t first_page;        // in the sequence's page table; of an anchor leaf: the anchor
+  std::int32_t pages_and_hidden;  // pages | row slots before the window << 16
   std::int32_t partial;
 };
+inline constexpr int kAnchorLeaf = 1 << 16;
 
 // One chunk of one anchor, for up to kAnchorColumnGroups column groups.
 struct AnchorItem {
@@ -82,9 +92,10 @@ struct AnchorItem {
 
 // A sequence that uses an anchor.
 struct AnchorMember {
-  std::int32_t sequence;
-  std::int32_t base;  // of its partials
+  std::int32_t sequence_and_hidden;  // sequence | anchor slots before its window << 16
+  std::int32_t base;                 // of its partials
 };
+inline constexpr int kSequenceMask = 0xFFFF;
 
 // A ticket's work, so that a CTA's first items take one load.
 struct OpeningItem {
@@ -94,6 +105,8 @@ struct OpeningItem {
   std::int32_t item[4];  // LeafItem or AnchorItem
 };
 inline constexpr int kMaxOpenings = 1024;
+// Most leaves x KV heads of a split step.
+inline constexpr int kMaxSplitLeaves = kMaxOpenings / 4;
 
 // Device pointers into the caller's workspace. `columns` is 4 or 8 (ShapeView).
 struct PlanView {
@@ -106,7 +119,10 @@ struct PlanView {
   float* partial_stats;   // [partial][kv_head][kStatRows][columns]
   float* partial_o;       // [partial][kv_head][head_dim][columns]
   std::int32_t max_leaves;
-  std::int32_t opening_count;
+  std::int32_t split_leaves;   // most leaves of a split step
+  std::int32_t opening_count;  // twice the CTAs of a launch
+  // Most sequences of a split step, so that its merge has few CTAs.
+  std::int32_t split_batch;
 };
 
 // Page tables of one step; entries are packed as pack_page_entry() says.
@@ -120,6 +136,14 @@ struct TableView {
   const std::int32_t* anchor_page_counts;  // [anchors]
   std::int32_t anchor_stride;
   std::int32_t anchors;
+  const std::int32_t* cuts;  // [batch][2], pages; nullptr = none
+};
+
+// What a sliding window hides from a step's last queries.
+struct WindowView {
+  std::int32_t rows;                     // 0 = no window
+  const std::int32_t* page_positions;    // [batch][page_stride], of each page's first row
+  const std::int32_t* anchor_positions;  // [anchors][anchor_stride]
 };
 
 struct ShapeView {
@@ -142,6 +166,7 @@ struct PlannerArgs {
   TableView table;
   ShapeView shape;
   PlanView plan;
+  WindowView window;
 };
 
 struct DecodeArgs {

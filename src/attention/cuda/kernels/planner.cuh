@@ -25,37 +25,122 @@ __device__ __forceinline__ int owner_of(const int* inclusive, int count, int x) 
   return low;
 }
 
+// A stretch of a sequence's pages that starts on a leaf.
+struct Segment {
+  std::int32_t first_page;
+  std::int32_t pages;
+};
+
 struct PlannerShared {
   int scratch[32];
   int anchor[kMaxBatch];
-  int full[kMaxBatch];    // inclusive sums of full leaves
-  int tail[kMaxBatch];    // inclusive sums of last, shorter leaves
-  int chunks[kMaxBatch];  // inclusive sums of anchor chunks of group leaders
-  int base[kMaxBatch];
-  int pages[kMaxBatch];
+  int full[kMaxBatch];  // inclusive sums of full units
+  int tail[kMaxBatch];  // inclusive sums of last, shorter units
+  int base[kMaxBatch];  // of the context's partials
+  Segment segments[kSegments][kMaxBatch];
+  int hidden[kMaxBatch];  // slots of the first leaf before the window
   std::uint32_t status;
+  int total;
 };
 
-// Sorts the sequences by anchor and lists one item per (anchor, chunk, group of
-// sequences). Returns the number of items.
-__device__ __forceinline__ int plan_anchors(const PlannerArgs& args, PlannerShared& shared,
-                                            const PlannedSequence& mine) {
-  const int i = threadIdx.x;
-  const int batch = args.table.batch;
-  int before = 0;  // sequences with a smaller anchor id
-  int rank = 0;    // earlier sequences with mine
-  int total = 0;   // all sequences with mine
-  if (mine.anchor >= 0) {
-    for (int j = 0; j < batch; ++j) {
-      const int other = shared.anchor[j];
-      before += other >= 0 && other < mine.anchor;
-      total += other == mine.anchor;
-      rank += other == mine.anchor && j < i;
+// The sum of every thread's value, in all of them.
+__device__ __forceinline__ int sum_over_cta(int value, PlannerShared& shared) {
+  const int sum = inclusive_scan(value, shared.scratch);
+  if (threadIdx.x == kPlannerThreads - 1) shared.total = sum;
+  __syncthreads();
+  const int total = shared.total;
+  __syncthreads();
+  return total;
+}
+
+// The slot of the first row at or after position `x`, or where the last page ends. Slots that
+// no row fills may be counted to either side.
+__device__ __forceinline__ int first_slot_at(const std::int32_t* positions, int pages,
+                                             int page_rows, int x) {
+  int low = 0;  // the last page that starts at or before x lies in [low, high)
+  int high = pages;
+  while (high - low > 1) {
+    const int middle = (low + high) / 2;
+    if (positions[middle] <= x) {
+      low = middle;
+    } else {
+      high = middle;
     }
-    args.plan.members[before + rank] = AnchorMember{i, shared.base[i] - mine.anchor_chunks};
+  }
+  if (pages == 0 || positions[low] > x) return 0;
+  return low * page_rows + min(x - positions[low], page_rows);
+}
+
+// What the window hides of a sequence: slots of its context and of its anchor.
+struct Hidden {
+  int context = 0;
+  int anchor = 0;
+};
+__device__ __forceinline__ Hidden hidden_slots(const PlannerArgs& args,
+                                               const PlannedSequence& planned, int sequence) {
+  Hidden hidden;
+  const TableView& t = args.table;
+  if (args.window.rows == 0 || planned.pages == 0) return hidden;
+  const int page_rows = kSlabRows << args.shape.log2_slabs_per_page;
+  const std::size_t row = static_cast<std::size_t>(sequence) * t.page_stride;
+  const std::int32_t* positions = args.window.page_positions + row;
+  const int last = planned.pages - 1;
+  const int query = positions[last] + static_cast<int>(t.pages[row + last] & 63U);
+  const int first = query - args.window.rows + 1;  // position that it still sees
+  hidden.context = first_slot_at(positions, planned.pages, page_rows, first);
+  if (planned.anchor < 0) return hidden;
+  const std::size_t anchor_row = static_cast<std::size_t>(planned.anchor) * t.anchor_stride;
+  const int anchor_pages = t.anchor_page_counts[planned.anchor];
+  hidden.anchor =
+      first_slot_at(args.window.anchor_positions + anchor_row, anchor_pages, page_rows, first);
+  const int rows = static_cast<int>(t.anchor_pages[anchor_row + anchor_pages - 1] & 63U) + 1;
+  if (hidden.anchor >= (anchor_pages - 1) * page_rows + rows) hidden.anchor = kMaxAnchorSlots;
+  return hidden;
+}
+
+// Cuts sequence i's pages into segments, without the leaves before the window.
+__device__ __forceinline__ void cut_sequence(const PlannerArgs& args, int pages, int hidden, int i,
+                                             PlannerShared& shared) {
+  const int log2_pages = 5 - args.shape.log2_slabs_per_page;  // per leaf
+  const int log2_rows = 4 + args.shape.log2_slabs_per_page;   // per page
+  int cuts[kSegments + 1] = {0, 0, 0, pages};
+  if (args.table.cuts != nullptr && i < args.table.batch && pages > 0) {
+    cuts[1] = args.table.cuts[2 * i];
+    cuts[2] = args.table.cuts[2 * i + 1];
+  }
+  shared.hidden[i] = 0;
+#pragma unroll
+  for (int s = 0; s < kSegments; ++s) {
+    int first = cuts[s];
+    const int end = cuts[s + 1];
+    const int before = hidden - (first << log2_rows);  // hidden slots of this segment
+    if (before > 0) {
+      first = min(first + (before >> (log2_rows + log2_pages) << log2_pages), end);
+      const int left = hidden - (first << log2_rows);
+      if ((end - first) << log2_rows <= left) {
+        first = end;
+      } else {
+        shared.hidden[i] = left;
+      }
+    }
+    shared.segments[s][i] = Segment{first, end - first};
+  }
+}
+
+// Sorts the sequences by anchor and lists one item per (anchor, chunk, group of
+// sequences). Returns the number of items. An anchor of one sequence `alone` is a leaf instead,
+// unless the step is split.
+__device__ __forceinline__ int plan_anchors(const PlannerArgs& args, PlannerShared& shared,
+                                            const PlannedSequence& mine, int hidden, bool alone,
+                                            int before, int rank, int total) {
+  const int i = threadIdx.x;
+  const bool member = mine.anchor >= 0 && !alone;
+  if (member) {
+    args.plan.members[before + rank] =
+        AnchorMember{i | hidden << 16, shared.base[i] - mine.anchor_chunks};
   }
   const int per_group = kAnchorColumnGroups * (kColumns / args.shape.group);
-  const bool leads = mine.anchor >= 0 && rank % per_group == 0;
+  const bool leads = member && rank % per_group == 0;
   const int inclusive = inclusive_scan(leads ? mine.anchor_chunks : 0, shared.scratch);
   if (leads) {
     const int pages_per_chunk = kChunkSlabs >> args.shape.log2_slabs_per_page;
@@ -68,51 +153,66 @@ __device__ __forceinline__ int plan_anchors(const PlannerArgs& args, PlannerShar
           AnchorItem{mine.anchor, c | (pages << 8), before + rank, sequences};
     }
   }
-  if (i == kPlannerThreads - 1) shared.chunks[0] = inclusive;
+  if (i == kPlannerThreads - 1) shared.total = inclusive;
   __syncthreads();
-  return shared.chunks[0];
+  return shared.total;
 }
 
-// Lists the context leaves: the full ones first, then the shorter last ones.
-__device__ __forceinline__ void plan_leaves(const PlannerArgs& args, const PlannerShared& shared,
-                                            int full_total, int tail_total) {
+// Lists the context's units (leaves, or chunks in a split step) from entry `before` on: the full
+// ones first, then the shorter last ones of the segments.
+__device__ __forceinline__ void plan_units(const PlannerArgs& args, const PlannerShared& shared,
+                                           int before, int full_total, int tail_total, bool split) {
   const int batch = args.table.batch;
-  const int pages_per_leaf = (kLeafSlots / kSlabRows) >> args.shape.log2_slabs_per_page;
+  const int log2_unit = (split ? 3 : 5) - args.shape.log2_slabs_per_page;  // pages
+  const int pages_per_unit = 1 << log2_unit;
   for (int e = threadIdx.x; e < full_total + tail_total; e += kPlannerThreads) {
-    int sequence;
-    int leaf;
-    if (e < full_total) {
-      sequence = owner_of(shared.full, batch, e);
-      leaf = e - (sequence == 0 ? 0 : shared.full[sequence - 1]);
-    } else {
-      sequence = owner_of(shared.tail, batch, e - full_total);
-      leaf = shared.pages[sequence] / pages_per_leaf;
+    const bool is_full = e < full_total;
+    const int at = is_full ? e : e - full_total;
+    const int* sums = is_full ? shared.full : shared.tail;
+    const int sequence = owner_of(sums, batch, at);
+    int rank = at - (sequence == 0 ? 0 : sums[sequence - 1]);  // among the sequence's of its kind
+    int partial = shared.base[sequence];
+    bool first_leaf = true;  // of those the window leaves
+    for (int s = 0; s < kSegments; ++s) {
+      const Segment segment = shared.segments[s][sequence];
+      const int full = segment.pages >> log2_unit;
+      const int rest = segment.pages - (full << log2_unit);
+      const int count = is_full ? full : rest > 0;
+      if (rank < count) {
+        const int unit = is_full ? rank : full;
+        const int hidden =
+            first_leaf ? shared.hidden[sequence] -
+                             unit * pages_per_unit * (kSlabRows << args.shape.log2_slabs_per_page)
+                       : 0;
+        args.plan.leaf_list[before + e] =
+            LeafItem{sequence, segment.first_page + (unit << log2_unit),
+                     (is_full ? pages_per_unit : rest) | max(hidden, 0) << 16, partial + unit};
+        break;
+      }
+      rank -= count;
+      const int leaves =
+          (segment.pages + (kLeafSlots / kSlabRows >> args.shape.log2_slabs_per_page) - 1) >>
+          (5 - args.shape.log2_slabs_per_page);
+      partial += split ? leaves * kWarps : leaves;
+      first_leaf &= segment.pages == 0;
     }
-    const int first = leaf * pages_per_leaf;
-    const int left = shared.pages[sequence] - first;
-    const int partial = shared.base[sequence] + leaf;
-    args.plan.leaf_list[e] =
-        LeafItem{sequence, first, left < pages_per_leaf ? left : pages_per_leaf, partial};
   }
 }
 
-// Whether the step has more leaves than the workspace; sets the status if so.
-__device__ __forceinline__ bool plan_needs_too_much(const PlannerArgs& args,
-                                                    const PlannedSequence& mine, int pages_per_leaf,
-                                                    PlannerShared& shared) {
-  const int leaves = (mine.pages + pages_per_leaf - 1) / pages_per_leaf;
-  const int sum = inclusive_scan(leaves > 0 ? leaves : 1, shared.scratch);
-  // Threads without a sequence count one each.
-  const int limit = args.plan.max_leaves + kPlannerThreads - args.table.batch;
-  if (threadIdx.x == kPlannerThreads - 1 && sum > limit) shared.status |= kPlanTooManyPages;
-  __syncthreads();
-  return (shared.status & kPlanTooManyPages) != 0;
+// Lists the anchor of this thread's sequence, which no other uses.
+__device__ __forceinline__ void list_anchor_leaf(const PlannerArgs& args,
+                                                 const PlannedSequence& mine, int hidden, int entry,
+                                                 int partial) {
+  const int pages = args.table.anchor_page_counts[mine.anchor];
+  args.plan.leaf_list[entry] = LeafItem{static_cast<int>(threadIdx.x) | kAnchorLeaf, mine.anchor,
+                                        pages | hidden << 16, partial};
 }
 
 __device__ __forceinline__ void write_opening(const PlannerArgs& args, const PlanHeader& header,
                                               int ticket) {
   Work work;
-  work.describe(args.plan, args.shape, Agenda(header, args.shape.kv_heads), ticket);
+  work.describe(args.plan, args.shape,
+                Agenda(header, args.shape.kv_heads, args.plan.opening_count / 2), ticket);
   OpeningItem opening{};
   opening.kind = static_cast<int>(work.kind);
   opening.kv_head = work.kv_head;
@@ -123,37 +223,86 @@ __device__ __forceinline__ void write_opening(const PlannerArgs& args, const Pla
   args.plan.openings[ticket] = opening;
 }
 
+// How sequence i's anchor stands among the others': sequences with smaller anchor ids, earlier
+// ones with its own, all with its own.
+struct AnchorRank {
+  int before = 0;
+  int rank = 0;
+  int total = 0;
+  __device__ __forceinline__ AnchorRank(const int* anchors, int batch, int mine, int i) {
+    if (mine < 0) return;
+    for (int j = 0; j < batch; ++j) {
+      const int other = anchors[j];
+      before += other >= 0 && other < mine;
+      total += other == mine;
+      rank += other == mine && j < i;
+    }
+  }
+};
+
 __global__ void __launch_bounds__(kPlannerThreads) plan_kernel(const PlannerArgs args) {
   __shared__ PlannerShared shared;
   const int i = threadIdx.x;
   if (i == 0) shared.status = 0;
   __syncthreads();
-  const PlannedSequence mine = inspect_sequence(args.table, args.shape, i, &shared.status);
+  PlannedSequence planned = inspect_sequence(args.table, args.shape, i, &shared.status);
+  inspect_cuts(args.table, i, planned.pages, &shared.status);
   __syncthreads();
-  // With an error in the tables, every sequence gets one empty leaf, whose merge answers
-  // NaN. So does a sequence without any row, whose merge answers (0, -infinity).
-  PlannedSequence planned = shared.status == 0 ? mine : PlannedSequence{};
-  const int pages_per_leaf = (kLeafSlots / kSlabRows) >> args.shape.log2_slabs_per_page;
-  if (plan_needs_too_much(args, planned, pages_per_leaf, shared)) planned = PlannedSequence{};
-  const bool exists = i < args.table.batch;
-  const bool empty = planned.pages == 0 && planned.anchor_chunks == 0;
-  const int full = planned.pages / pages_per_leaf;
-  const int tail = exists && (planned.pages % pages_per_leaf != 0 || empty) ? 1 : 0;
-  const int parts = planned.anchor_chunks + full + tail;
+  // With an error in the tables no sequence has any row; the merge answers NaN.
+  if (shared.status != 0) planned = PlannedSequence{};
+  const Hidden hidden = hidden_slots(args, planned, i);
+  if (hidden.anchor >= kMaxAnchorSlots) planned.anchor = -1;
+  if (planned.anchor < 0) planned.anchor_chunks = 0;
+  cut_sequence(args, planned.pages, hidden.context, i, shared);
+  const int log2_leaf = 5 - args.shape.log2_slabs_per_page;  // pages
+  const auto units = [&](int s, int log2_pages) {
+    return (shared.segments[s][i].pages + (1 << log2_pages) - 1) >> log2_pages;
+  };
+  int leaves = units(0, log2_leaf) + units(1, log2_leaf) + units(2, log2_leaf);
+  const int step_leaves = sum_over_cta(leaves, shared);
+  if (step_leaves > args.plan.max_leaves) {
+    planned = PlannedSequence{};
+    cut_sequence(args, 0, 0, i, shared);
+    leaves = 0;
+    if (i == 0) shared.status |= kPlanTooManyPages;
+  }
   shared.anchor[i] = planned.anchor;
-  shared.pages[i] = planned.pages;
+  __syncthreads();
+  const AnchorRank rank(shared.anchor, args.table.batch, planned.anchor, i);
+  // Few leaves leave multiprocessors idle: four CTAs then work one leaf, a chunk each, as long
+  // as each CTA has one item at most.
+  const int chunks = sum_over_cta(leaves * kWarps + planned.anchor_chunks, shared);
+  const bool split = step_leaves <= args.plan.split_leaves &&
+                     args.table.batch <= args.plan.split_batch &&
+                     chunks * args.shape.kv_heads <= args.plan.opening_count / 2;
+  const bool alone = planned.anchor >= 0 && rank.total == 1 && !split;
+  const int anchor_partials = alone ? 1 : planned.anchor_chunks;
+  const int log2_unit = split ? log2_leaf - 2 : log2_leaf;
+  int full = 0;
+  int tail = 0;
+  SequenceInfo info{0, planned.anchor, anchor_partials, split, {}, 0};
+  for (int s = 0; s < kSegments; ++s) {
+    const int pages = shared.segments[s][i].pages;
+    full += pages >> log2_unit;
+    tail += (pages & ((1 << log2_unit) - 1)) != 0;
+    info.chunks[s] = units(s, log2_leaf - 2);
+  }
+  const int parts = anchor_partials + leaves * (split ? kWarps : 1);
   shared.full[i] = inclusive_scan(full, shared.scratch);
   shared.tail[i] = inclusive_scan(tail, shared.scratch);
-  const int base = inclusive_scan(parts, shared.scratch) - parts;
-  shared.base[i] = base + planned.anchor_chunks;
-  if (exists) {
-    args.plan.sequences[i] = SequenceInfo{base, planned.anchor_chunks, parts, planned.anchor};
-  }
-  const int anchor_items = plan_anchors(args, shared, planned);
+  info.base = inclusive_scan(parts, shared.scratch) - parts;
+  shared.base[i] = info.base + anchor_partials;
+  if (i < args.table.batch) args.plan.sequences[i] = info;
+  const int anchor_leaf = inclusive_scan(alone ? 1 : 0, shared.scratch);
+  const int anchor_leaves = sum_over_cta(alone ? 1 : 0, shared);
+  const int anchor_items =
+      plan_anchors(args, shared, planned, hidden.anchor, alone, rank.before, rank.rank, rank.total);
   const int full_total = shared.full[kPlannerThreads - 1];
   const int tail_total = shared.tail[kPlannerThreads - 1];
-  plan_leaves(args, shared, full_total, tail_total);
-  const PlanHeader header{shared.status, full_total + tail_total, anchor_items, 0, 0};
+  plan_units(args, shared, anchor_leaves, full_total, tail_total, split);
+  if (alone) list_anchor_leaf(args, planned, hidden.anchor, anchor_leaf - 1, info.base);
+  const PlanHeader header{
+      shared.status, full_total + tail_total + anchor_leaves, anchor_items, 0, 0, split};
   if (i == 0) *args.plan.header = header;
   __syncthreads();
   if (i < args.plan.opening_count) write_opening(args, header, i);

@@ -62,4 +62,13 @@ __device__ __forceinline__ PlannedSequence inspect_sequence(const TableView& tab
   return s;
 }
 
+// Adds a status bit if the cuts make no sense; thread i speaks of sequence i.
+__device__ __forceinline__ void inspect_cuts(const TableView& table, int i, int pages,
+                                             std::uint32_t* status) {
+  if (table.cuts == nullptr || i >= table.batch) return;
+  const int first = table.cuts[2 * i];
+  const int second = table.cuts[2 * i + 1];
+  if (first < 0 || second < first || second > pages) atomicOr(status, kPlanBadCuts);
+}
+
 }  // namespace fieldprint::cuda

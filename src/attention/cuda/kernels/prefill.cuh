@@ -4,8 +4,9 @@
 // A computing warpgroup starts the multiplies of the next tile's scores and of the last tile's
 // weights together and weighs the scores while the latter run; one warpgroup's softmax runs
 // under the other's multiplies.
-// The anchor is a softmax of its own: its output waits in global memory until the context is
-// done, when both are weighed (weights.cuh) as in decode.
+// In joint mode one softmax takes the anchor's tiles where they come. Otherwise the anchor is a
+// softmax of its own: its output waits in global memory until the context is done, when both are
+// weighed (weights.cuh) as in decode.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -16,16 +17,23 @@
 
 namespace fieldprint::cuda {
 
-template <int kDim>
+template <int kDim, bool kWindow>
 struct ComputingGroup {
   using Shared = PrefillShared<kDim>;
+  using Of = PrefillShape<kDim>;
+  using Outputs = float[Of::kColumns / 2];
   const PrefillArgs& args;
   Shared& shared;
   int group = static_cast<int>(threadIdx.x) / kWarpgroup - 1;
   int thread = static_cast<int>(threadIdx.x) % kWarpgroup;
   int lane = threadIdx.x & 31;
-  Ring<kTileBuffers> k_ring = {};
-  Ring<kTileBuffers> v_ring = {};
+  Ring<Shared::kTileBuffers> k_ring = {};  // of V comes the tile before: v_place()
+
+  // The first of the item's rows, and of the outputs' columns, that this warpgroup takes.
+  __device__ __forceinline__ int group_row() const { return Of::kHalves ? 0 : group * 64; }
+  __device__ __forceinline__ int group_column() const {
+    return Of::kHalves ? group * Of::kColumns : 0;
+  }
 
   // The first of this thread's rows within the warpgroup's 64.
   __device__ __forceinline__ int first_row() const { return thread / 32 * 16 + (lane >> 2); }
@@ -40,11 +48,15 @@ struct ComputingGroup {
     if (kTurns) named_barrier_arrive(4 - group, kPrefillComputeThreads);
   }
 
+  __device__ __forceinline__ Ring<Shared::kTileBuffers> v_place() const {
+    return k_ring.previous();
+  }
   __device__ __forceinline__ std::uint32_t k_descriptor() const {
     return tile_descriptor(smem_address(shared.k[k_ring.at]), kPartBytes);
   }
   __device__ __forceinline__ std::uint32_t v_descriptor() const {
-    return tile_descriptor(smem_address(shared.v[v_ring.at]), kPartBytes);
+    return tile_descriptor(smem_address(shared.v[v_place().at]) + group_column() / 64 * kPartBytes,
+                           kPartBytes);
   }
 
   // Starts scores = Q K^T.
@@ -54,15 +66,15 @@ struct ComputingGroup {
     wgmma_fence();
 #pragma unroll
     for (int step = 0; step < kDim / 16; ++step) {
-      const std::uint32_t offset = (step / 4 * kPartBytes + step % 4 * 32) >> 4;
-      wgmma_rows_128(s, q + offset, k + offset, step > 0);
+      const std::uint32_t within = step % 4 * 32;
+      wgmma_rows_128(s, q + ((step / 4 * Shared::kQueryPart + within) >> 4),
+                     k + ((step / 4 * kPartBytes + within) >> 4), step > 0);
     }
     wgmma_commit();
   }
 
   // Starts o (+)= P V.
-  __device__ __forceinline__ void start_output(float (&o)[kDim / 2],
-                                               const std::uint32_t (&p)[kScores / 2],
+  __device__ __forceinline__ void start_output(Outputs& o, const std::uint32_t (&p)[kScores / 2],
                                                std::uint32_t v, bool accumulate) const {
     pin(o);
     wgmma_fence();
@@ -87,6 +99,7 @@ struct ComputingGroup {
     const TileInfo& info = shared.info[k_ring.at];
     if (flags != 0) {
       adjust_scores(s, info, flags, pos);
+      if (kWindow && (flags & kTileLeft) != 0) hide_left(s, info, args.window, pos);
       if ((flags & kTileBroken) != 0) state.l[0] = state.l[1] = NAN;
     }
     if (sums == nullptr) warp_arrive(shared.k_empty[k_ring.at]);
@@ -104,40 +117,41 @@ struct ComputingGroup {
     mbarrier_wait(smem_address(&shared.k_full[k_ring.at]), k_ring.parity);
   }
   __device__ __forceinline__ void wait_v() const {
-    mbarrier_wait(smem_address(&shared.v_full[v_ring.at]), v_ring.parity);
+    const Ring<Shared::kTileBuffers> place = v_place();
+    mbarrier_wait(smem_address(&shared.v_full[place.at]), place.parity);
   }
 
   // The anchor's output waits in global memory, each thread's part for itself.
   __device__ __forceinline__ float4* kept() const {
     return reinterpret_cast<float4*>(args.plan.anchor_o) +
-           static_cast<std::size_t>(blockIdx.x) * (kDim / 8) * kPrefillComputeThreads +
+           static_cast<std::size_t>(blockIdx.x) * (Of::kColumns / 8) * kPrefillComputeThreads +
            group * kWarpgroup + thread;
   }
-  __device__ __forceinline__ void keep(const float (&o)[kDim / 2]) const {
+  __device__ __forceinline__ void keep(const Outputs& o) const {
     float4* to = kept();
 #pragma unroll
-    for (int i = 0; i < kDim / 8; ++i) {
+    for (int i = 0; i < Of::kColumns / 8; ++i) {
       __stcg(to + i * kPrefillComputeThreads,
              float4{o[4 * i], o[4 * i + 1], o[4 * i + 2], o[4 * i + 3]});
     }
   }
 
-  // All tiles of an item against this warpgroup's rows: the anchor's, whose output goes to
-  // kept(), then the context's, whose output stays in o. sums: the anchor's, then the context's.
-  __device__ __forceinline__ void attend(float (&o)[kDim / 2], SideSums (&sides)[2],
-                                         const PrefillItem& item, std::uint32_t query,
-                                         const int (&pos)[2], RowClassSums* sums) {
-    const int first_context = item.anchor_tiles;
-    const int tiles = first_context + item.context_tiles;
+  // All tiles of an item against this warpgroup's rows. The output of an anchor that stands
+  // apart goes to kept(), the other stays in o.
+  __device__ __forceinline__ void attend(Outputs& o, SideSums (&sides)[2], const PrefillItem& item,
+                                         std::uint32_t query, const int (&pos)[2],
+                                         RowClassSums* sums) {
+    // The context's first tile after an anchor that stands apart.
+    int first_context = item.apart != 0 ? item.anchor_end() : 0;
+    const int tiles = item.tiles();
     float s[kScores];
     std::uint32_t p[kScores / 2];
     float factor[2];
     RowState state;
     bool fresh = true;  // o holds nothing of this side yet
-    if (sums != nullptr && first_context == 0) ++sums;
     if (tiles > 0) {
       wait_k();
-      start_scores(s, tile_descriptor(query, kPartBytes), k_descriptor());
+      start_scores(s, tile_descriptor(query, Shared::kQueryPart), k_descriptor());
       const std::uint32_t flags = shared.info[k_ring.at].flags;
       wgmma_wait<0>();
       pin(s);
@@ -146,7 +160,7 @@ struct ComputingGroup {
     }
 #pragma unroll 1
     for (int tile = 1; tile < tiles; ++tile) {
-      const std::uint32_t q = tile_descriptor(query, kPartBytes);
+      const std::uint32_t q = tile_descriptor(query, Shared::kQueryPart);
       const std::uint32_t k = k_descriptor();
       const std::uint32_t v = v_descriptor();
       wait_k();
@@ -158,22 +172,18 @@ struct ComputingGroup {
       pass_turn();
       wgmma_wait<1>();
       pin(s);
-      fresh = tile == first_context;
-      if (fresh) {
-        finish_side(sides[0], state, sums);
-        if (sums != nullptr) ++sums;
-      }
+      fresh = --first_context == 0;
+      if (fresh) finish_side(sides[0], state, sums);
       const bool raised = weigh_tile(state, s, flags, pos, sums, factor);
       wgmma_wait<0>();  // before p changes
       pin(o);
-      warp_arrive(shared.v_empty[v_ring.at]);
-      v_ring.advance();
+      warp_arrive(shared.v_empty[v_place().previous().at]);  // weigh_tile() went on
       pack_weights(p, s);
       if (fresh) {
         keep(o);
       } else if (raised) {
 #pragma unroll
-        for (int j = 0; j < kDim / 2; ++j) o[j] *= factor[j / 2 % 2];
+        for (int j = 0; j < Of::kColumns / 2; ++j) o[j] *= factor[j / 2 % 2];
       }
     }
     if (tiles > 0) {
@@ -181,10 +191,9 @@ struct ComputingGroup {
       start_output(o, p, v_descriptor(), !fresh);
       wgmma_wait<0>();
       pin(o);
-      warp_arrive(shared.v_empty[v_ring.at]);
-      v_ring.advance();
+      warp_arrive(shared.v_empty[v_place().at]);
     }
-    if (item.context_tiles > 0) {
+    if (first_context < tiles) {
       finish_side(sides[1], state, sums);
       return;
     }
@@ -203,26 +212,32 @@ struct ComputingGroup {
     state = RowState{};
   }
 
+  // A joint anchor's log-sum-exp comes from the class sums too.
+  __device__ __forceinline__ bool wants_sums() const {
+    if (Of::kHalves && group != 0) return false;  // the other warpgroup has the same rows
+    return args.mass != nullptr || args.lse_context != nullptr || args.lse_anchor != nullptr;
+  }
+
   __device__ __forceinline__ void run_item(const PrefillItem& item, unsigned char* buffer) {
     const int rows = item.of.queries * args.shape.group;
     int pos[2];
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      const int row = min(item.first_row + group * 64 + first_row() + 8 * r, rows - 1);
+      const int row = min(item.first_row + group_row() + first_row() + 8 * r, rows - 1);
       pos[r] = item.of.first_pos + query_of_row(args, row);
     }
     RowClassSums* sums = nullptr;
-    if (item.statistics != 0 && args.mass != nullptr) {
-      sums = shared.sums[group];
-      clear_class_sums(sums[0], thread);
-      clear_class_sums(sums[1], thread);
+    if (item.statistics != 0 && wants_sums()) {
+      sums = &shared.sums[group];
+      clear_class_sums(*sums, thread);
       named_barrier(1 + group, kWarpgroup);
     }
-    float o[kDim / 2];
+    Outputs o;
     SideSums sides[2];
-    attend(o, sides, item, smem_address(buffer) + group * 64 * 128, pos, sums);
+    attend(o, sides, item, smem_address(buffer) + group_row() * 128, pos, sums);
     RowWriter<kDim> writer{args, item, group, thread};
-    writer.finish(o, sides, item.anchor_tiles > 0 ? kept() : nullptr, sums, buffer);
+    const bool apart = item.apart != 0 && item.anchor_end() > 0;
+    writer.finish(o, sides, apart ? kept() : nullptr, sums, buffer);
   }
 
   __device__ __forceinline__ void run() {
@@ -239,7 +254,7 @@ struct ComputingGroup {
   }
 };
 
-template <int kDim>
+template <int kDim, bool kWindow>
 __global__ void __launch_bounds__(kPrefillThreads, 1)
     prefill_kernel(const __grid_constant__ CUtensorMap k_map,
                    const __grid_constant__ CUtensorMap v_map,
@@ -256,7 +271,7 @@ __global__ void __launch_bounds__(kPrefillThreads, 1)
     release_registers<40>();
     const int warp = static_cast<int>(threadIdx.x) / 32;
     if (warp == 0) {
-      KeyWarp<kDim>{args, &k_map, shared}.run();
+      KeyWarp<kDim, kWindow>{args, &k_map, shared}.run();
     } else if (warp == 1) {
       ValueWarp<kDim>{args, &v_map, shared}.run();
     } else if (warp == 2) {
@@ -266,7 +281,7 @@ __global__ void __launch_bounds__(kPrefillThreads, 1)
     }
   } else {
     claim_registers<232>();
-    ComputingGroup<kDim>{args, shared}.run();
+    ComputingGroup<kDim, kWindow>{args, shared}.run();
   }
 }
 

@@ -41,7 +41,8 @@ __device__ __forceinline__ void load_query(const PrefillArgs& args, const Prefil
   constexpr int kStep = 32 / kRowParts;
   const int lane = threadIdx.x & 31;
   const int part = lane % kRowParts;
-  const std::uint32_t column = smem_address(to) + (part / 8) * kPartBytes;
+  constexpr int kItemRows = PrefillShape<kDim>::kItemRows;
+  const std::uint32_t column = smem_address(to) + (part / 8) * PrefillShared<kDim>::kQueryPart;
   const auto* q =
       static_cast<const unsigned char*>(args.q) + first_head_row(args, item) * kDim * 2 + part * 16;
   const int left = item.of.queries * args.shape.group - item.first_row;
@@ -64,13 +65,66 @@ struct SchedulingWarp {
   Shared& shared;
   int lane = threadIdx.x & 31;
 
-  // Slots of a table's first `pages` pages, in tiles.
-  __device__ __forceinline__ int tiles(int pages) const {
+  // Tiles of a run of pages [first, last), as far as they reach into pages [begin, end) that
+  // some query sees.
+  __device__ __forceinline__ TileRun cut_run(int& tiles, int first, int last, int begin,
+                                             int end) const {
     const int log2_pages = 3 - args.shape.log2_slabs_per_page;  // per tile
-    return (pages + (1 << log2_pages) - 1) >> log2_pages;
+    const int skipped = max(begin - first, 0) >> log2_pages << log2_pages;
+    first = min(first + skipped, last);
+    const int count = max(min(end, last) - first, 0);
+    tiles += (count + (1 << log2_pages) - 1) >> log2_pages;
+    return {tiles, first, last};
+  }
+
+  // The page with the first row at or after position x, or the one before.
+  __device__ __forceinline__ int first_page(const std::int32_t* positions, int pages, int x) const {
+    return max(warp_upper_bound(positions, pages, x) - 1, 0);
+  }
+
+  // Adds the anchor's tiles. A window may hide them all.
+  __device__ __forceinline__ TileRun anchor_run(const PrefillSequence& of, int& tiles,
+                                                int first_seen) const {
+    if (args.window == 0 || of.anchor_pages == 0) {
+      return cut_run(tiles, 0, of.anchor_pages, 0, of.anchor_pages);
+    }
+    const std::size_t row = static_cast<std::size_t>(of.anchor) * args.table.anchor_stride;
+    const std::int32_t* positions = args.queries.anchor_positions + row;
+    const int last = of.anchor_pages - 1;
+    const int rows = static_cast<int>(__ldg(args.table.anchor_pages + row + last) & 63U) + 1;
+    const bool hidden = __ldg(positions + last) + rows <= first_seen;
+    const int begin = first_page(positions, of.anchor_pages, first_seen);
+    return cut_run(tiles, 0, hidden ? 0 : of.anchor_pages, begin, of.anchor_pages);
+  }
+
+  __device__ __forceinline__ void cut_tiles(PrefillItem& item) const {
+    const PrefillSequence& of = item.of;
+    const std::int32_t* positions = args.queries.page_positions +
+                                    static_cast<std::size_t>(of.sequence) * args.table.page_stride;
+    const int end = warp_upper_bound(positions, of.pages, item.last_pos);
+    const int first_seen = item.first_pos - args.window + 1;
+    const int begin = args.window == 0 ? 0 : first_page(positions, of.pages, first_seen);
+    const int cuts[kSegments + 1] = {0, of.cuts[0], of.cuts[1], of.pages};
+    item.apart =
+        of.anchor >= 0 && args.policy.modes != nullptr && args.policy.modes[of.anchor] != 0;
+    const int anchor_at = item.anchor_run();
+    int tiles = 0;
+    int segment = 0;
+#pragma unroll
+    for (int r = 0; r < kTileRuns; ++r) {
+      if (r == anchor_at) {
+        item.runs[r] = anchor_run(of, tiles, first_seen);
+      } else {
+        const int first = segment == 0 ? cuts[0] : segment == 1 ? cuts[1] : cuts[2];
+        const int last = segment == 0 ? cuts[1] : segment == 1 ? cuts[2] : cuts[3];
+        item.runs[r] = cut_run(tiles, first, last, begin, end);
+        ++segment;
+      }
+    }
   }
 
   __device__ __forceinline__ PrefillItem describe(int ticket) const {
+    constexpr int kItemRows = PrefillShape<kDim>::kItemRows;
     const PrefillHeader& header = *args.plan.header;
     PrefillItem item{};
     item.kv_head = -1;
@@ -86,13 +140,9 @@ struct SchedulingWarp {
     item.first_row = index * kItemRows;
     const int last_query = query_of_row(args, min(item.first_row + kItemRows, rows) - 1);
     item.first_pos = item.of.first_pos + query_of_row(args, item.first_row);
+    item.last_pos = item.of.first_pos + last_query;
     item.statistics = args.all_rows != 0 || last_query == item.of.queries - 1;
-    item.anchor_tiles = tiles(item.of.anchor_pages);
-    const std::int32_t* positions =
-        args.queries.page_positions +
-        static_cast<std::size_t>(item.of.sequence) * args.table.page_stride;
-    item.context_tiles =
-        tiles(warp_upper_bound(positions, item.of.pages, item.of.first_pos + last_query));
+    cut_tiles(item);
     return item;
   }
 
@@ -149,37 +199,68 @@ struct TileSlab {
   int rows = 0;               // present, 0..16
   int first_pos = 0;
   int cls = 0;
-  bool exists = false;  // its page does
+  int anchor_slot = -1;  // the tile's first slot, if it is an anchor's
+  bool exists = false;   // its page does
   bool broken = false;
 };
 
-// Tiles of an item in order, one ahead of what the warp asks for.
+// Tiles of an item in order, one ahead of what the warp asks for. Few instructions a tile: the
+// loading warps share the issue slots of those that compute.
 template <int kDim>
 struct TileWalk {
   const PrefillArgs& args;
   const PrefillItem& item;
   int slab = threadIdx.x & (kTileSlabs - 1);
+  int tile = 0;  // the next to fetch
+  int run = -1;
+  int end = 0;   // of the run, in tiles
+  int page = 0;  // this lane's page of the next tile
+  int last = 0;
+  const std::uint32_t* table = nullptr;
+  const std::int32_t* positions = nullptr;
+  // What fetch() found.
   std::uint32_t entry = 0;
   std::int32_t position = 0;
+  int anchor_slot = -1;
   bool exists = false;
 
-  __device__ __forceinline__ int count() const { return item.anchor_tiles + item.context_tiles; }
+  __device__ __forceinline__ TileWalk(const PrefillArgs& a, const PrefillItem& i)
+      : args(a), item(i) {}
 
-  __device__ __forceinline__ void fetch(int tile) {
+  __device__ __forceinline__ int count() const { return item.tiles(); }
+
+  // Goes on to the run that has the next tile.
+  __device__ __forceinline__ void enter_run() {
+    do {
+      end = item.runs[++run].end;
+    } while (end <= tile);
+    const bool anchor = run == item.anchor_run();
+    page = item.runs[run].page + (slab >> args.shape.log2_slabs_per_page);
+    anchor_slot =
+        anchor ? (item.runs[run].page << 4 << args.shape.log2_slabs_per_page) - kTileSlots : -1;
+    last = item.runs[run].last;
+    const std::size_t row =
+        anchor ? static_cast<std::size_t>(item.of.anchor) * args.table.anchor_stride
+               : static_cast<std::size_t>(item.of.sequence) * args.table.page_stride;
+    table = (anchor ? args.table.anchor_pages : args.table.pages) + row;
+    positions = anchor ? args.queries.anchor_positions : args.queries.page_positions;
+    if (positions != nullptr) positions += row;
+  }
+
+  __device__ __forceinline__ void fetch() {
     exists = false;
-    if (tile >= count()) return;
-    const bool anchor = tile < item.anchor_tiles;
-    const int within = anchor ? tile : tile - item.anchor_tiles;
-    const int page = (within * kTileSlabs + slab) >> args.shape.log2_slabs_per_page;
-    exists = page < (anchor ? item.of.anchor_pages : item.of.pages);
-    if (!exists) return;
-    const std::size_t at =
-        anchor ? static_cast<std::size_t>(item.of.anchor) * args.table.anchor_stride + page
-               : static_cast<std::size_t>(item.of.sequence) * args.table.page_stride + page;
-    entry = __ldg((anchor ? args.table.anchor_pages : args.table.pages) + at);
-    const std::int32_t* positions =
-        anchor ? args.queries.anchor_positions : args.queries.page_positions;
-    position = positions == nullptr ? kBeforeAllQueries : __ldg(positions + at);
+    if (tile == end) {
+      if (tile >= count()) return;
+      enter_run();
+    }
+    ++tile;
+    if (anchor_slot != -1) anchor_slot += kTileSlots;
+    exists = page < last;
+    if (exists) {
+      entry = __ldg(table + page);
+      position = positions == nullptr ? kBeforeAllQueries : __ldg(positions + page);
+    }
+    page += kTileSlabs >> args.shape.log2_slabs_per_page;
   }
 
   // What fetch() found. A missing page is read past the pool's end: as zeros.
@@ -189,6 +270,7 @@ struct TileWalk {
     const int page = static_cast<int>(entry >> 9);
     TileSlab result;
     result.exists = exists;
+    result.anchor_slot = anchor_slot;
     result.broken = exists && page >= args.shape.page_count;
     const bool readable = exists && !result.broken;
     const int head = (readable ? page : args.shape.page_count) * args.shape.kv_heads +
@@ -225,30 +307,55 @@ __device__ __forceinline__ const PrefillItem& wait_item(Shared& shared,
   return shared.items[ring.at];
 }
 
-template <int kDim>
-struct KeyWarp {
+// What the warps that load tiles share: Loader::load_item() is called for each item.
+template <int kDim, typename Loader>
+struct TileWarp {
   using Shared = PrefillShared<kDim>;
   const PrefillArgs& args;
   const CUtensorMap* map;
   Shared& shared;
   int lane = threadIdx.x & 31;
-  Ring<kTileBuffers> ring = {};
+  Ring<Shared::kTileBuffers> ring = {};
 
-  // Writes the tile's description; `bias`: its beta, if the tile is an anchor's.
+  __device__ __forceinline__ TileWarp(const PrefillArgs& a, const CUtensorMap* m, Shared& s)
+      : args(a), map(m), shared(s) {}
+
+  __device__ __forceinline__ void run() {
+    Ring<kItemBuffers> items;
+    for (;; items.advance()) {
+      const PrefillItem& item = wait_item(shared, items);
+      if (item.kv_head < 0) return;
+      static_cast<Loader*>(this)->load_item(item);
+      warp_arrive(shared.item_empty[items.at]);
+    }
+  }
+};
+
+template <int kDim, bool kWindow>
+struct KeyWarp : TileWarp<kDim, KeyWarp<kDim, kWindow>> {
+  using Base = TileWarp<kDim, KeyWarp<kDim, kWindow>>;
+  using Base::args, Base::lane, Base::map, Base::ring, Base::shared;
+  using Base::Base;
+  using typename Base::Shared;
+
+  // Writes the tile's description.
   __device__ __forceinline__ void describe(TileInfo& info, const TileSlab& slab,
-                                           const PrefillItem& item, const float* bias) const {
+                                           const PrefillItem& item) const {
+    const float* bias = anchor_bias(item, slab.anchor_slot);
     const bool full = slab.rows == kSlabRows && slab.first_pos <= item.first_pos - kSlabRows + 1;
     const bool masked = __any_sync(~0U, !full);
+    const bool left = kWindow && __any_sync(~0U, slab.first_pos <= item.last_pos - args.window);
     const bool broken = __any_sync(~0U, slab.broken);
     if (broken && lane == 0) atomicOr(&args.plan.header->status, kPlanBadPageId);
     if (lane < kTileSlabs) {
       info.first_pos[lane] = slab.first_pos;
       info.rows[lane] = slab.rows;
-      info.classes[lane] = static_cast<std::uint8_t>(slab.cls);
+      info.classes[lane] =
+          static_cast<std::uint8_t>(slab.cls | (slab.anchor_slot < 0 ? 0 : kAnchorClass));
     }
     if (lane == 0) {
       info.flags = (masked ? kTileMasked : 0U) | (bias != nullptr ? kTileBiased : 0U) |
-                   (broken ? kTileBroken : 0U);
+                   (broken ? kTileBroken : 0U) | (left ? kTileLeft : 0U);
     }
     if (bias == nullptr) return;
 #pragma unroll
@@ -257,43 +364,36 @@ struct KeyWarp {
     }
   }
 
-  __device__ __forceinline__ void load_item(const PrefillItem& item) {
-    TileWalk<kDim> walk{args, item};
+  // Where the biases of the anchor's tile are; nullptr if it has none.
+  __device__ __forceinline__ const float* anchor_bias(const PrefillItem& item, int slot) const {
+    if (args.beta == nullptr || slot < 0) return nullptr;
     const std::size_t head =
         static_cast<std::size_t>(item.of.anchor) * args.shape.kv_heads + item.kv_head;
-    walk.fetch(0);
-    for (int tile = 0; tile < walk.count(); ++tile) {
+    return args.beta + head * kMaxAnchorSlots + slot;
+  }
+
+  __device__ __forceinline__ void load_item(const PrefillItem& item) {
+    TileWalk<kDim> walk(args, item);
+    const int count = walk.count();
+    walk.fetch();
+    for (int tile = 0; tile < count; ++tile) {
       const TileSlab slab = walk.resolve();
-      walk.fetch(tile + 1);
-      const bool biased = tile < item.anchor_tiles && args.beta != nullptr;
-      const float* bias = biased ? args.beta + head * kMaxAnchorSlots + tile * kTileSlots : nullptr;
+      walk.fetch();
       mbarrier_wait(smem_address(&shared.k_empty[ring.at]), ring.parity ^ 1U);
-      describe(shared.info[ring.at], slab, item, bias);
+      describe(shared.info[ring.at], slab, item);
       warp_arrive_expect(shared.k_full[ring.at], Shared::kTileBytes);
       walk.copy(slab, map, smem_address(&shared.k_full[ring.at]), shared.k[ring.at]);
       ring.advance();
     }
   }
-
-  __device__ __forceinline__ void run() {
-    Ring<kItemBuffers> items;
-    for (;; items.advance()) {
-      const PrefillItem& item = wait_item(shared, items);
-      if (item.kv_head < 0) return;
-      load_item(item);
-      warp_arrive(shared.item_empty[items.at]);
-    }
-  }
 };
 
 template <int kDim>
-struct ValueWarp {
-  using Shared = PrefillShared<kDim>;
-  const PrefillArgs& args;
-  const CUtensorMap* map;
-  Shared& shared;
-  int lane = threadIdx.x & 31;
-  Ring<kTileBuffers> ring = {};
+struct ValueWarp : TileWarp<kDim, ValueWarp<kDim>> {
+  using Base = TileWarp<kDim, ValueWarp<kDim>>;
+  using Base::args, Base::lane, Base::map, Base::ring, Base::shared;
+  using Base::Base;
+  using typename Base::Shared;
   std::uint32_t landed_parity = 0;
 
   // Zeros where a page has no row: a weight of zero times NaN would be NaN.
@@ -311,11 +411,12 @@ struct ValueWarp {
   }
 
   __device__ __forceinline__ void load_item(const PrefillItem& item) {
-    TileWalk<kDim> walk{args, item};
-    walk.fetch(0);
-    for (int tile = 0; tile < walk.count(); ++tile) {
+    TileWalk<kDim> walk(args, item);
+    const int count = walk.count();
+    walk.fetch();
+    for (int tile = 0; tile < count; ++tile) {
       const TileSlab slab = walk.resolve();
-      walk.fetch(tile + 1);
+      walk.fetch();
       const bool ragged = __any_sync(~0U, slab.exists && slab.rows < kSlabRows);
       std::uint64_t& full = shared.v_full[ring.at];
       std::uint64_t& arrives = ragged ? shared.v_landed : full;
@@ -329,16 +430,6 @@ struct ValueWarp {
         warp_arrive(full);
       }
       ring.advance();
-    }
-  }
-
-  __device__ __forceinline__ void run() {
-    Ring<kItemBuffers> items;
-    for (;; items.advance()) {
-      const PrefillItem& item = wait_item(shared, items);
-      if (item.kv_head < 0) return;
-      load_item(item);
-      warp_arrive(shared.item_empty[items.at]);
     }
   }
 };

@@ -2,9 +2,11 @@
 //
 // Vocabulary, beside that of params.cuh
 //   packed row  one (query, head of the KV head's group) pair of a sequence: query * group + head
-//   item        128 packed rows of one sequence and KV head, against all rows they may see
-//   tile        128 row slots of a page table, at an absolute place; an item takes the
-//               anchor's tiles, then the context's, in ascending order
+//   item        128 packed rows (64 where head_dim is 256) of one sequence and KV head, against
+//               all rows they may see
+//   tile        128 row slots at an absolute place of the anchor or of a segment. An item takes
+//               the anchor's tiles, then the segments'; in joint mode the anchor's come after
+//               the first segment's
 //   ticket      number of an item; items of long sequences come first, of one sequence by KV
 //               head, of one KV head from the last queries to the first
 #pragma once
@@ -13,13 +15,21 @@
 
 namespace fieldprint::cuda {
 
-inline constexpr int kItemRows = 128;
 inline constexpr int kTileSlots = 128;
 inline constexpr int kTileSlabs = kTileSlots / kSlabRows;
 // Two computing warpgroups of 64 packed rows and one that loads.
 inline constexpr int kPrefillGroups = 2;
 inline constexpr int kPrefillComputeThreads = kPrefillGroups * 128;
 inline constexpr int kPrefillThreads = kPrefillComputeThreads + 128;
+// At head_dim 256 the registers hold half a row of outputs: both computing warpgroups work the
+// same 64 rows and take half of the columns each. One tile buffer is all that fits then.
+template <int kDim>
+struct PrefillShape {
+  static constexpr bool kHalves = kDim > 128;
+  static constexpr int kItemRows = kHalves ? 64 : 128;
+  static constexpr int kColumns = kHalves ? kDim / 2 : kDim;  // of outputs, per warpgroup
+  static constexpr int kTileBuffers = kHalves ? 1 : 2;        // of K, and of V
+};
 // One CTA per multiprocessor; the workspace has room for so many.
 inline constexpr int kMaxPrefillCtas = 160;
 
@@ -44,7 +54,7 @@ struct PrefillSequence {
   std::int32_t pages;
   std::int32_t anchor;  // -1 = none
   std::int32_t anchor_pages;
-  std::int32_t unused;
+  std::int32_t cuts[2];  // pages
 };
 
 // Device pointers into the caller's workspace.
@@ -71,6 +81,7 @@ struct PrefillPlannerArgs {
   ShapeView shape;
   QueryView queries;
   PrefillPlanView plan;
+  std::int32_t item_rows;
 };
 
 struct PrefillArgs {
@@ -90,6 +101,7 @@ struct PrefillArgs {
   float* lse_joint;
   float* mass;            // [tokens or batch][q_heads][8]
   std::int32_t all_rows;  // statistics of every query, or of each sequence's last one
+  std::int32_t window;    // 0 = none
 };
 
 }  // namespace fieldprint::cuda

@@ -32,6 +32,7 @@ __global__ void __launch_bounds__(kPlannerThreads)
   if (i == 0) shared.status = 0;
   __syncthreads();
   const PlannedSequence planned = inspect_sequence(args.table, args.shape, i, &shared.status);
+  inspect_cuts(args.table, i, planned.pages, &shared.status);
   const int queries = inspect_queries(args, i, &shared.status);
   shared.pages[i] = queries > 0 ? planned.pages : -1;
   shared.tickets[i] = 0;
@@ -41,7 +42,7 @@ __global__ void __launch_bounds__(kPlannerThreads)
     rank += shared.pages[j] > shared.pages[i] || (shared.pages[j] == shared.pages[i] && j < i);
   }
   if (queries > 0) {
-    const int items = (queries * args.shape.group + kItemRows - 1) / kItemRows;
+    const int items = (queries * args.shape.group + args.item_rows - 1) / args.item_rows;
     shared.tickets[rank] = items * args.shape.kv_heads;
     PrefillSequence s{};
     s.sequence = i;
@@ -51,6 +52,10 @@ __global__ void __launch_bounds__(kPlannerThreads)
     s.pages = planned.pages;
     s.anchor = planned.anchor;
     s.anchor_pages = planned.anchor < 0 ? 0 : args.table.anchor_page_counts[planned.anchor];
+    if (args.table.cuts != nullptr && planned.pages > 0) {
+      s.cuts[0] = args.table.cuts[2 * i];
+      s.cuts[1] = args.table.cuts[2 * i + 1];
+    }
     args.plan.sequences[rank] = s;
   }
   const int ranks = __syncthreads_count(queries > 0);

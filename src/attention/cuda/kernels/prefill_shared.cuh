@@ -8,7 +8,6 @@ namespace fieldprint::cuda {
 
 // Items the scheduling warp may be ahead, the current one included; each has its queries.
 inline constexpr int kItemBuffers = 2;
-inline constexpr int kTileBuffers = 2;               // tiles of K in flight, and of V
 inline constexpr int kPartBytes = kTileSlots * 128;  // 64 columns of a tile
 
 // Whether the step's tables make no sense; its outputs are then NaN. A bad page id alone is
@@ -53,14 +52,32 @@ struct RowCursor {
   }
 };
 
+// A run of an item's tiles: the anchor's, or a segment's.
+struct TileRun {
+  std::int32_t end = 0;   // the item's tiles up to and including these
+  std::int32_t page = 0;  // first page of the run's first tile
+  std::int32_t last = 0;  // pages from here on are another run's
+};
+inline constexpr int kTileRuns = kSegments + 1;
+
 struct PrefillItem {
   PrefillSequence of;
   std::int32_t kv_head = 0;  // -1: no more work
   std::int32_t first_row = 0;
-  std::int32_t anchor_tiles = 0;
-  std::int32_t context_tiles = 0;
   std::int32_t first_pos = 0;   // of the item's first query
+  std::int32_t last_pos = 0;    // of its last one
   std::int32_t statistics = 0;  // whether any of its rows' statistics are wanted
+  std::int32_t apart = 0;       // the anchor's softmax is one of its own: not joint mode
+  // The anchor's run is the first where it stands apart, otherwise the second.
+  TileRun runs[kTileRuns];
+
+  __device__ __forceinline__ int tiles() const { return runs[kTileRuns - 1].end; }
+  __device__ __forceinline__ int anchor_run() const { return apart != 0 ? 0 : 1; }
+  __device__ __forceinline__ int anchor_begin() const { return apart != 0 ? 0 : runs[0].end; }
+  __device__ __forceinline__ int anchor_end() const { return runs[anchor_run()].end; }
+  __device__ __forceinline__ bool in_anchor(int tile) const {
+    return tile >= anchor_begin() && tile < anchor_end();
+  }
 };
 
 // Row of q (and of o) of the first head of the item's group at the sequence's first query.
@@ -99,33 +116,38 @@ enum TileFlags : std::uint32_t {
   kTileMasked = 1,  // some slot is absent, or later than some query of the item
   kTileBiased = 2,  // an anchor's, with beta
   kTileBroken = 4,  // names a page outside the pool
+  kTileLeft = 8,    // some slot is before some query's window
 };
 
 // What the computing warps need to know of a tile besides K and V.
 struct alignas(16) TileInfo {
   float beta[kTileSlots];  // divided by the scale
   std::int32_t first_pos[kTileSlabs];
-  std::int32_t rows[kTileSlabs];  // of each slab, 0..16
-  std::uint8_t classes[kTileSlabs];
+  std::int32_t rows[kTileSlabs];     // of each slab, 0..16
+  std::uint8_t classes[kTileSlabs];  // | kAnchorClass: an anchor's rows
   std::uint32_t flags;
 };
 
-// Softmax sums per class, relative to the exponent at the class's last flush.
+// Softmax sums per class, relative to the exponent at the class's last flush: the context's,
+// then the anchor's.
+inline constexpr int kAnchorClass = kClasses;
 struct RowClassSums {
-  float l[kClasses][64];
-  float m[kClasses][64];
+  float l[2 * kClasses][64];
+  float m[2 * kClasses][64];
 };
 
 template <int kDim>
 struct PrefillShared {
   static constexpr int kParts = kDim / 64;
   static constexpr int kTileBytes = kParts * kPartBytes;
-  alignas(1024) unsigned char query[kItemBuffers][kTileBytes];  // then the outputs
+  static constexpr int kTileBuffers = PrefillShape<kDim>::kTileBuffers;
+  static constexpr int kQueryPart = PrefillShape<kDim>::kItemRows * 128;  // 64 columns, in bytes
+  alignas(1024) unsigned char query[kItemBuffers][kParts * kQueryPart];   // then the outputs
   alignas(1024) unsigned char k[kTileBuffers][kTileBytes];
   alignas(1024) unsigned char v[kTileBuffers][kTileBytes];
   TileInfo info[kTileBuffers];
   PrefillItem items[kItemBuffers];
-  RowClassSums sums[kPrefillGroups][2];  // of the anchor, of the context
+  RowClassSums sums[kPrefillGroups];
   // Barriers, by who arrives; a warp with kArrivals lanes unless noted.
   std::uint64_t item_full[kItemBuffers];   // scheduling warp
   std::uint64_t item_empty[kItemBuffers];  // computing and loading warps
@@ -154,6 +176,7 @@ struct PrefillShared {
   }
 };
 static_assert(sizeof(PrefillShared<128>) <= 227 * 1024, "one CTA's shared memory");
+static_assert(sizeof(PrefillShared<256>) <= 227 * 1024, "one CTA's shared memory");
 
 // Walks a ring of buffers: which one, and the parity of its barrier's next phase.
 template <int kBuffers>
@@ -165,6 +188,10 @@ struct Ring {
       at = 0;
       parity ^= 1U;
     }
+  }
+  // The place before this one.
+  __device__ __forceinline__ Ring previous() const {
+    return {at == 0 ? kBuffers - 1 : at - 1, at == 0 ? parity ^ 1U : parity};
   }
 };
 

@@ -95,6 +95,23 @@ __device__ __forceinline__ float2 weigh_rows(RowState& state, float (&s)[kScores
   return sum;
 }
 
+// Hides what is before a row's window.
+__device__ __forceinline__ void hide_left(float (&s)[kScores], const TileInfo& info, int window,
+                                          const int (&pos)[2]) {
+  const int t = 2 * (threadIdx.x & 3);
+  const float hidden = __int_as_float(0xFF800000);
+#pragma unroll
+  for (int slab = 0; slab < kTileSlabs; ++slab) {
+    const int before = info.first_pos[slab] + window - 1 + t;
+    const int first[2] = {pos[0] - before, pos[1] - before};
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {  // columns as in adjust_scores()
+      float& x = s[slab * 8 + i];
+      x = i / 4 * 8 + i % 2 >= first[i / 2 % 2] ? x : hidden;
+    }
+  }
+}
+
 // Adds beta and hides what a row may not see. pos: the positions of the thread's two rows.
 __device__ __forceinline__ void adjust_scores(float (&s)[kScores], const TileInfo& info,
                                               std::uint32_t flags, const int (&pos)[2]) {
@@ -126,7 +143,7 @@ __device__ __forceinline__ void adjust_scores(float (&s)[kScores], const TileInf
 }
 
 __device__ __forceinline__ void clear_class_sums(RowClassSums& sums, int thread) {
-  for (int i = thread; i < kClasses * 64; i += 128) {
+  for (int i = thread; i < 2 * kClasses * 64; i += 128) {
     (&sums.l[0][0])[i] = 0.0F;
     (&sums.m[0][0])[i] = kNoReference;
   }
@@ -142,7 +159,7 @@ __device__ __forceinline__ void flush_class(RowState& state, RowClassSums& sums,
     if ((threadIdx.x & 3) != 0) continue;
     float& sum = sums.l[state.cls][first_row + 8 * r];
     float& at = sums.m[state.cls][first_row + 8 * r];
-    sum = sum * exp2_fast(at - state.m[r]) + l;
+    sum = fmaf(sum, exp2_fast(at - state.m[r]), l);
     at = state.m[r];
   }
 }

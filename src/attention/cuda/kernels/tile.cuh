@@ -29,11 +29,11 @@ __device__ __forceinline__ std::uint32_t part_address(std::uint32_t slab, std::u
 // P may reach 2^kRescaleSlack before the reference exponent is raised.
 inline constexpr float kRescaleSlack = 8.0F;
 
-// Running state of 8 columns. m and l are those of this thread's two columns; l is
-// this thread's share and belongs to the current class only.
-template <int kDim>
+// Running state of 8 columns, with kTiles of 16 elements of head_dim. m and l are those of this
+// thread's two columns; l is this thread's share and belongs to the current class only.
+template <int kTiles>
 struct TileState {
-  float o[kDim / 16][4];
+  float o[kTiles][4];
   float m[2];
   float l[2];
 
@@ -86,35 +86,49 @@ __device__ __forceinline__ void score_slab(float (&s)[4], std::uint32_t k_slab,
   for (int i = 0; i < 4; ++i) s[i] = (chain[0][i] + chain[1][i]) + (chain[2][i] + chain[3][i]);
 }
 
-// O^T += V^T P. Rows from `valid` on may hold NaN, so their bits are cleared.
-template <int kDim>
-__device__ __forceinline__ void accumulate_slab(TileState<kDim>& state, std::uint32_t v_slab,
-                                                std::uint32_t p_low, std::uint32_t p_high,
-                                                int valid) {
+// O^T += V^T P, from tile `first` of head_dim on. keep_low, keep_high: the bits to keep of this
+// thread's rows, of two halves, if kRagged.
+template <bool kRagged, int kTiles>
+__device__ __forceinline__ void multiply_slab(TileState<kTiles>& state, std::uint32_t v_slab,
+                                              int first, std::uint32_t p_low, std::uint32_t p_high,
+                                              std::uint32_t keep_low, std::uint32_t keep_high) {
   const int lane = threadIdx.x & 31;
-  const int t = lane & 3;
   const std::uint32_t row = (lane & 7) + (lane >> 4) * 8;
-  const auto keep = [valid](int first) {  // mask for rows first, first + 1
-    return (first < valid ? 0xFFFFU : 0U) | (first + 1 < valid ? 0xFFFF0000U : 0U);
-  };
-  const std::uint32_t keep_low = keep(2 * t);
-  const std::uint32_t keep_high = keep(2 * t + 8);
 #pragma unroll
-  for (int d = 0; d < kDim / 16; ++d) {
+  for (int d = 0; d < kTiles; ++d) {
     std::uint32_t a[4];
-    ldmatrix_x4_trans(a, part_address(v_slab, row, d * 2 + ((lane >> 3) & 1)));
-    a[0] &= keep_low;
-    a[1] &= keep_low;
-    a[2] &= keep_high;
-    a[3] &= keep_high;
+    ldmatrix_x4_trans(a, part_address(v_slab, row, (first + d) * 2 + ((lane >> 3) & 1)));
+    if (kRagged) {
+      a[0] &= keep_low;
+      a[1] &= keep_low;
+      a[2] &= keep_high;
+      a[3] &= keep_high;
+    }
     mma_16x8x16(state.o[d], a, p_low, p_high);
   }
 }
 
+// Rows from `valid` on may hold NaN, so their bits are cleared; those that are merely hidden are
+// rows like others, with a weight of zero.
+template <int kTiles>
+__device__ __forceinline__ void accumulate_slab(TileState<kTiles>& state, std::uint32_t v_slab,
+                                                int first, std::uint32_t p_low,
+                                                std::uint32_t p_high, int valid) {
+  if (valid == kSlabRows) {
+    multiply_slab<false>(state, v_slab, first, p_low, p_high, 0, 0);
+    return;
+  }
+  const int t = threadIdx.x & 3;
+  const auto keep = [valid](int row) {  // mask for rows row, row + 1
+    return (row < valid ? 0xFFFFU : 0U) | (row + 1 < valid ? 0xFFFF0000U : 0U);
+  };
+  multiply_slab<true>(state, v_slab, first, p_low, p_high, keep(2 * t), keep(2 * t + 8));
+}
+
 // Raises the reference exponents of the columns that need it; `high` is each
 // column's largest score among this thread's rows.
-template <int kDim>
-__device__ __forceinline__ void raise_reference(TileState<kDim>& state, float (&high)[2]) {
+template <int kTiles>
+__device__ __forceinline__ void raise_reference(TileState<kTiles>& state, float (&high)[2]) {
 #pragma unroll
   for (int c = 0; c < 2; ++c) {
     for (int step = 4; step < 32; step *= 2) {
@@ -123,28 +137,38 @@ __device__ __forceinline__ void raise_reference(TileState<kDim>& state, float (&
     const float m = high[c] > state.m[c] + kRescaleSlack ? high[c] : state.m[c];
     const float factor = exp2_fast(state.m[c] - m);
     state.m[c] = m;
-    state.l[c] *= factor;
+    // Never contracted with a later addition: bits must not depend on the code around.
+    state.l[c] = __fmul_rn(state.l[c], factor);
 #pragma unroll
-    for (int d = 0; d < kDim / 16; ++d) {
+    for (int d = 0; d < kTiles; ++d) {
       state.o[d][c] *= factor;
       state.o[d][c + 2] *= factor;
     }
   }
 }
 
-// Adds one slab to the state. beta_low/high: the rows' biases divided by the scale.
+// The slab's scores in log2, -infinity where a column sees no row: rows from `valid` on are
+// absent, this thread's column c sees rows from first[c] on. init_low/high: the biases of rows
+// g and g + 8, divided by the scale.
 template <int kDim>
-__device__ __forceinline__ void add_slab(TileState<kDim>& state, std::uint32_t slab,
-                                         const QueryFragment<kDim>& q, float scale_log2,
-                                         float init_low, float init_high, int valid) {
+__device__ __forceinline__ void visible_scores(float (&s)[4], std::uint32_t slab,
+                                               const QueryFragment<kDim>& q, float scale_log2,
+                                               float init_low, float init_high, int valid,
+                                               const int (&first)[2]) {
   const int g = (threadIdx.x & 31) >> 2;
-  float s[4];
   score_slab<kDim>(s, slab, q, init_low, init_high);
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    const bool present = g + (i / 2) * 8 < valid;
-    s[i] = present ? s[i] * scale_log2 : __int_as_float(0xFF800000);
+    const int row = g + (i / 2) * 8;
+    const bool present = row < valid && row >= first[i % 2];
+    s[i] = present ? __fmul_rn(s[i], scale_log2) : __int_as_float(0xFF800000);
   }
+}
+
+// Adds one slab's rows, whose scores are `s`, to the state; v_slab: its V.
+template <int kTiles>
+__device__ __forceinline__ void add_scores(TileState<kTiles>& state, const float (&s)[4],
+                                           std::uint32_t v_slab, int first_tile, int valid) {
   float high[2] = {fmaxf(s[0], s[2]), fmaxf(s[1], s[3])};
   const bool grows = high[0] > state.m[0] + kRescaleSlack || high[1] > state.m[1] + kRescaleSlack;
   if (__any_sync(~0U, grows)) raise_reference(state, high);
@@ -156,7 +180,7 @@ __device__ __forceinline__ void add_slab(TileState<kDim>& state, std::uint32_t s
   state.l[1] += p1 + p3;
   const std::uint32_t p_low = transpose_8x8(pack_bf16(p0, p1));
   const std::uint32_t p_high = transpose_8x8(pack_bf16(p2, p3));
-  accumulate_slab(state, slab + kSlabBytes<kDim>, p_low, p_high, valid);
+  accumulate_slab(state, v_slab, first_tile, p_low, p_high, valid);
 }
 
 // Softmax sums per class and column of one warp, in shared memory. A class's sum is
@@ -175,8 +199,8 @@ __device__ __forceinline__ void clear_class_sums(ClassSums& sums) {
 }
 
 // Moves the running sums to class `cls`. Called when the class changes and at the end.
-template <int kDim>
-__device__ __forceinline__ void flush_class(TileState<kDim>& state, ClassSums& sums, int cls) {
+template <int kTiles>
+__device__ __forceinline__ void flush_class(TileState<kTiles>& state, ClassSums& sums, int cls) {
   const int lane = threadIdx.x & 31;
 #pragma unroll
   for (int c = 0; c < 2; ++c) {
@@ -185,7 +209,8 @@ __device__ __forceinline__ void flush_class(TileState<kDim>& state, ClassSums& s
     state.l[c] = 0.0F;
     if (lane < 4) {
       const int column = 2 * lane + c;
-      sums.l[cls][column] = sums.l[cls][column] * exp2_fast(sums.m[cls][column] - state.m[c]) + l;
+      sums.l[cls][column] =
+          fmaf(sums.l[cls][column], exp2_fast(sums.m[cls][column] - state.m[c]), l);
       sums.m[cls][column] = state.m[c];
     }
   }

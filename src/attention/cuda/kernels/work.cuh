@@ -8,23 +8,32 @@
 
 namespace fieldprint::cuda {
 
-enum class WorkKind : int { kNone, kLeaf, kAnchor };
+enum class WorkKind : int {
+  kNone,
+  kLeaf,    // one sequence, up to four chunks of its context, or its anchor
+  kAnchor,  // one chunk of an anchor, for several sequences
+  kChunk,   // one chunk of a context (split steps)
+};
 
-// The order of tickets 0..total-1. Anchor items come in bursts, each before the leaves of
-// the sequences it serves, every second ticket: their arithmetic overlaps with the leaves'
-// memory traffic, and no sequence waits for its anchor at the end. Neighbouring tickets
-// differ in the KV head only.
+// The order of tickets 0..total-1. Few anchor items come last, where they fill the gaps that
+// leaves leave. Many come in bursts, each before the leaves of the sequences it serves, every
+// second ticket: their arithmetic overlaps with the leaves' memory traffic, and no sequence
+// waits for its anchor at the end. Neighbouring tickets differ in the KV head only.
 struct Agenda {
-  int leaves;   // leaf items x KV heads
-  int anchors;  // anchor items x KV heads
+  int leaves;   // entries of leaf_list x KV heads
+  int anchors;  // entries of anchor_list x KV heads
   int burst;    // anchor tickets per burst
   int segment;  // tickets from one burst to the next
+  bool last;    // all anchors after all leaves
+  WorkKind leaf_kind;
 
   Agenda() = default;
-  __device__ __forceinline__ Agenda(const PlanHeader& header, int kv_heads)
+  __device__ __forceinline__ Agenda(const PlanHeader& header, int kv_heads, int few_anchors)
       : leaves(header.leaf_items * kv_heads),
         anchors(header.anchor_items * kv_heads),
-        burst(kMaxAnchorChunks * kv_heads) {
+        burst(kMaxAnchorChunks * kv_heads),
+        last(anchors <= few_anchors),
+        leaf_kind(header.split != 0 ? WorkKind::kChunk : WorkKind::kLeaf) {
     const int bursts = (anchors + burst - 1) / burst;
     segment = bursts == 0 ? 1 : (leaves + anchors) / bursts;
     if (segment >= 2 * burst) return;
@@ -34,9 +43,9 @@ struct Agenda {
 
   // Anchor tickets before `ticket`; `is_anchor` says whether it is one itself.
   __device__ __forceinline__ int anchors_before(int ticket, bool& is_anchor) const {
-    if (anchors == 0) {
-      is_anchor = false;
-      return 0;
+    if (last) {
+      is_anchor = ticket >= leaves;
+      return max(ticket - leaves, 0);
     }
     const int turn = ticket / segment;
     const int offset = ticket - turn * segment;
@@ -54,7 +63,7 @@ struct Work {
   std::uint32_t entry = 0;   // this lane's page-table entry
   bool fetched = false;
   bool resolved = false;
-  // After resolve(): lane i speaks of slab i of the leaf or of the anchor's chunk.
+  // After resolve(): lane i speaks of slab i of the leaf or of the chunk.
   std::int32_t row = 0;  // first row of the slab in the pool's [page][head][row] order
   int valid = 0;         // rows present, 0..16
   int cls = 0;
@@ -70,10 +79,11 @@ struct Work {
     const int index = anchor ? anchors_before : ticket - anchors_before;
     const int entry_index = index / shape.kv_heads;
     kv_head = index - entry_index * shape.kv_heads;
-    kind = anchor ? WorkKind::kAnchor : WorkKind::kLeaf;
     const int4* list = anchor ? reinterpret_cast<const int4*>(plan.anchor_list)
                               : reinterpret_cast<const int4*>(plan.leaf_list);
     item = list[entry_index];
+    const bool leaf = !anchor && (item.x & kAnchorLeaf) != 0;
+    kind = anchor ? WorkKind::kAnchor : leaf ? WorkKind::kLeaf : agenda.leaf_kind;
   }
 
   // The same from the planner's table of first tickets.
@@ -93,33 +103,46 @@ struct Work {
     return copy;
   }
 
-  // Index of this lane's slab: in the leaf, or in the anchor.
-  __device__ __forceinline__ int slab_index(const int4& of) const {
-    const int lane = threadIdx.x & 31;
-    return kind == WorkKind::kLeaf ? lane : (of.y & 0xFF) * kChunkSlabs + lane;
+  // Whether the rows are an anchor's.
+  __device__ __forceinline__ bool anchored(const int4& of) const {
+    return kind == WorkKind::kAnchor || (kind == WorkKind::kLeaf && (of.x & kAnchorLeaf) != 0);
+  }
+  __device__ __forceinline__ int anchor(const int4& of) const {
+    return kind == WorkKind::kAnchor ? of.x : of.y;
   }
 
-  // Pages of this item that exist, counted from the same origin as slab_index().
-  __device__ __forceinline__ int page_limit(const int4& of, int log2_slabs) const {
-    if (kind == WorkKind::kLeaf) return of.z;
-    return (of.y & 0xFF) * (kChunkSlabs >> log2_slabs) + (of.y >> 8);
+  // Where the item's slabs lie: a table, its first page, and how many pages there are.
+  struct Place {
+    const std::uint32_t* table;
+    int pages;
+    int hidden;  // slots before the window
+  };
+  __device__ __forceinline__ Place place(const DecodeArgs& args, const int4& of) const {
+    const TableView& t = args.table;
+    if (kind == WorkKind::kAnchor) {
+      const int first = (of.y & 0xFF) * (kChunkSlabs >> args.shape.log2_slabs_per_page);
+      return {t.anchor_pages + static_cast<std::size_t>(of.x) * t.anchor_stride + first, of.y >> 8,
+              0};
+    }
+    const int pages = of.z & 0xFFFF;
+    const int hidden = of.z >> 16;
+    if (anchored(of)) {
+      return {t.anchor_pages + static_cast<std::size_t>(of.y) * t.anchor_stride, pages, hidden};
+    }
+    return {t.pages + static_cast<std::size_t>(of.x & kSequenceMask) * t.page_stride + of.y, pages,
+            hidden};
   }
 
   __device__ __forceinline__ void fetch(const DecodeArgs& args) {
     if (fetched || kind == WorkKind::kNone) return;
     fetched = true;
-    const int log2_slabs = args.shape.log2_slabs_per_page;
-    const int4 of = arrived_item();
     const int lane = threadIdx.x & 31;
-    const int page = slab_index(of) >> log2_slabs;
+    const int page = lane >> args.shape.log2_slabs_per_page;
     const int lanes = kind == WorkKind::kLeaf ? kLeafSlots / kSlabRows : kChunkSlabs;
-    const bool mine = lane < lanes && page < page_limit(of, log2_slabs);
-    const bool leaf = kind == WorkKind::kLeaf;
-    const std::uint32_t* table = leaf ? args.table.pages : args.table.anchor_pages;
-    const std::size_t at = static_cast<std::size_t>(of.x) *
-                               (leaf ? args.table.page_stride : args.table.anchor_stride) +
-                           (leaf ? of.y : 0) + page;
-    entry = mine ? __ldg(table + at) : 0U;
+    const Place from = place(args, arrived_item());
+    const bool mine =
+        lane < lanes && page < from.pages && lane * kSlabRows + kSlabRows > from.hidden;
+    entry = mine ? __ldg(from.table + page) : 0U;
     valid = mine ? kSlabRows : 0;
   }
 
@@ -128,7 +151,7 @@ struct Work {
     fetch(args);
     resolved = true;
     const int log2_slabs = args.shape.log2_slabs_per_page;
-    const int slab_in_page = slab_index(arrived_item()) & ((1 << log2_slabs) - 1);
+    const int slab_in_page = (threadIdx.x & 31) & ((1 << log2_slabs) - 1);
     std::uint32_t packed = entry;
     asm volatile("" : "+r"(packed));  // as in arrived_item()
     const int rows = static_cast<int>(packed & 63U) + 1;
