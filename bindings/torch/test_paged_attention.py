@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""torch.ops.fieldprint.paged_attention against plain torch in float64.
+"""torch.ops.fieldprint against plain torch in float64, and prefill against torch's SDPA.
 
 Runs where torch, a Hopper GPU and libfieldprint_attention.so are; elsewhere it says what is
 missing, tests only that the library fits the Python mirrors of its structs, and exits with 77.
@@ -276,6 +276,123 @@ class PagedAttention(unittest.TestCase):
         self.assertEqual(fieldprint_torch.status_names(status), ["bad_page_count"])
         for output in outputs:
             self.assertTrue(output.isnan().all().item())
+
+
+@unittest.skipIf(WHY, WHY)
+class PagedPrefill(unittest.TestCase):
+    """Prompts and chunks; pages without gaps, so that torch's attention can be the judge."""
+
+    def make(self, heads, kv_heads, dim, page_rows, prompts, seed=0):
+        """prompts: (length, queries) each, the last ones. Keyword arguments of the operator, and
+        (q, k, v) of each prompt, contiguous."""
+        rng = torch.Generator(device="cuda").manual_seed(seed)
+        kwargs = {"generator": rng, "device": "cuda", "dtype": torch.bfloat16}
+        counts = [-(-length // page_rows) for length, _ in prompts]
+        pages = sum(counts) + 3
+        k = torch.full((pages, kv_heads, page_rows, dim), math.nan, device="cuda",
+                       dtype=torch.bfloat16)
+        v = k.clone()
+        free = torch.randperm(pages, generator=torch.Generator().manual_seed(seed)).tolist()
+        table = torch.full((len(prompts), max(counts)), -1, dtype=torch.int32)
+        positions = torch.full_like(table, -1)
+        dense, starts = [], [0]
+        for i, (length, queries) in enumerate(prompts):
+            sides = [torch.randn(kv_heads, length, dim, **kwargs) for _ in range(2)]
+            for j in range(counts[i]):
+                page, first = free.pop(), j * page_rows
+                rows = min(page_rows, length - first)
+                for pool, side in zip((k, v), sides):
+                    pool[page, :, :rows] = side[:, first:first + rows]
+                table[i, j] = fieldprint_torch.pack_entries(page, 3, rows)
+                positions[i, j] = first
+            dense.append((torch.randn(queries, heads, dim, **kwargs), *sides))
+            starts.append(starts[-1] + queries)
+
+        def ints(values):
+            return torch.as_tensor(values, dtype=torch.int32, device="cuda")
+        arguments = {
+            "q": torch.cat([q for q, _, _ in dense]), "k_pages": k, "v_pages": v,
+            "page_table": table.cuda(), "page_counts": ints(counts),
+            "page_positions": positions.cuda(), "query_starts": ints(starts),
+            "first_positions": ints([length - queries for length, queries in prompts]),
+            "scale": dim ** -0.5}
+        return arguments, dense
+
+    @staticmethod
+    def sdpa(q, k, v, window=0):
+        """torch's attention of the last queries, in float64: [queries, heads, dim]."""
+        queries, length = q.shape[0], k.shape[1]
+        at = torch.arange(length - queries, length, device="cuda")[:, None]
+        x = torch.arange(length, device="cuda")[None, :]
+        mask = (x <= at) & ((x > at - window) if window else (x <= at))
+        out = torch.nn.functional.scaled_dot_product_attention(
+            q.transpose(0, 1).double(), k.double(), v.double(), attn_mask=mask, enable_gqa=True)
+        return out.transpose(0, 1)
+
+    def check(self, arguments, dense, **more):
+        out, lse, _, _, mass, status = torch.ops.fieldprint.paged_prefill(**arguments, **more)
+        self.assertEqual(fieldprint_torch.status_names(status), [])
+        starts = arguments["query_starts"].tolist()
+        for i, (q, k, v) in enumerate(dense):
+            want = self.sdpa(q, k, v, more.get("window", 0))
+            got = out[starts[i]:starts[i + 1]].double()
+            self.assertLess(((got - want).norm() / want.norm()).item(), 6e-3)
+        self.assertLess((mass[..., 3] - 1).abs().max().item(), 1e-5)
+        self.assertEqual(lse.shape[0], mass.shape[0])
+
+    def test_prompts_and_chunks_against_sdpa(self):
+        self.check(*self.make(32, 8, 128, 16, [(700, 700), (1, 1), (2000, 300)]))
+        self.check(*self.make(9, 3, 64, 64, [(513, 513), (300, 7)]), all_rows=True)
+        self.check(*self.make(4, 1, 256, 32, [(600, 600), (90, 20)]))
+
+    def test_window_against_sdpa(self):
+        self.check(*self.make(8, 2, 128, 16, [(900, 900), (50, 50)]), window=100)
+        self.check(*self.make(4, 1, 256, 16, [(1100, 400)]), window=512)
+
+    def test_last_row_equals_decode(self):
+        arguments, dense = self.make(8, 2, 128, 16, [(500, 1), (77, 1)])
+        prefill = torch.ops.fieldprint.paged_prefill(**arguments)
+        for name in ("page_positions", "query_starts", "first_positions"):
+            del arguments[name]
+        decode = torch.ops.fieldprint.paged_attention(**arguments)
+        self.assertLess((prefill[0] - decode[0]).abs().max().item(), 0.02)
+        self.assertLess((prefill[1] - decode[1]).abs().max().item(), 2e-4)
+
+    def test_exact_anchor_is_a_cached_prefix(self):
+        arguments, _ = self.make(8, 2, 128, 16, [(400, 100)])
+        prefix = 8  # pages
+        arguments["cuts"] = torch.tensor([[0, prefix]], dtype=torch.int32, device="cuda")
+        plain = torch.ops.fieldprint.paged_prefill(**arguments)
+        table, positions = arguments["page_table"], arguments["page_positions"]
+
+        def ints(*values):
+            return torch.tensor(values, dtype=torch.int32, device="cuda")
+        anchored = torch.ops.fieldprint.paged_prefill(**{
+            **arguments, "cuts": None, "page_table": table[:, prefix:].contiguous(),
+            "page_positions": positions[:, prefix:].contiguous(),
+            "page_counts": arguments["page_counts"] - prefix, "anchor_ids": ints(0),
+            "anchor_table": table[:, :prefix].contiguous(), "anchor_counts": ints(prefix),
+            "anchor_positions": positions[:, :prefix].contiguous()})
+        self.assertTrue(torch.equal(plain[0], anchored[0]))
+        self.assertTrue(torch.equal(plain[3], anchored[3]))
+
+    def test_passes_opcheck(self):
+        arguments, _ = self.make(8, 2, 64, 16, [(50, 20)])
+        torch.library.opcheck(torch.ops.fieldprint.paged_prefill.default, (), arguments,
+                              test_utils=("test_schema", "test_faketensor"))
+
+    def test_refusals(self):
+        arguments, _ = self.make(8, 2, 64, 16, [(50, 20)])
+
+        def expect(text, **changes):
+            with self.assertRaisesRegex(ValueError, text):
+                torch.ops.fieldprint.paged_prefill(**{**arguments, **changes})
+        expect(r"query_starts has shape \[1\]", query_starts=arguments["page_counts"])
+        expect("page_positions has dtype torch.int64",
+               page_positions=arguments["page_positions"].long())
+        expect(r"cuts has shape", cuts=arguments["page_counts"])
+        expect("anchor_positions given without", anchor_positions=arguments["page_positions"])
+        expect("bad_window", window=-1)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,8 @@ class Workspace(ctypes.Structure):
 class Tables(ctypes.Structure):
     _fields_ = [("pages", _pointer), ("page_counts", _pointer), ("page_stride", _i32),
                 ("batch", _i32), ("anchor_ids", _pointer), ("anchor_pages", _pointer),
-                ("anchor_page_counts", _pointer), ("anchor_stride", _i32), ("anchors", _i32)]
+                ("anchor_page_counts", _pointer), ("anchor_stride", _i32), ("anchors", _i32),
+                ("cuts", _pointer)]
 
 
 class DecodeArgs(ctypes.Structure):
@@ -45,9 +46,20 @@ class DecodeArgs(ctypes.Structure):
                 ("mass", _pointer)]
 
 
+class Queries(ctypes.Structure):
+    _fields_ = [("starts", _pointer), ("first_positions", _pointer),
+                ("page_positions", _pointer), ("anchor_positions", _pointer), ("tokens", _i32)]
+
+
+class PrefillArgs(ctypes.Structure):
+    _fields_ = [("base", DecodeArgs), ("rows", _i32), ("window", _i32)]
+
+
+ROWS_LAST, ROWS_ALL = 0, 1
 _MIRRORS = {"fp_attn_shape": Shape, "fp_attn_pool": Pool, "fp_attn_limits": Limits,
             "fp_attn_workspace": Workspace, "fp_attn_tables": Tables,
-            "fp_attn_decode_args": DecodeArgs}
+            "fp_attn_decode_args": DecodeArgs, "fp_attn_queries": Queries,
+            "fp_attn_prefill_args": PrefillArgs}
 
 
 class LibraryError(RuntimeError):
@@ -79,6 +91,10 @@ def _declare(library):
     library.fp_attn_make_pool.argtypes = [_pointer, _pointer, _pointer, _i32, _pointer]
     library.fp_attn_plan.argtypes = [_pointer] * 4
     library.fp_attn_decode.argtypes = [_pointer] * 5
+    library.fp_attn_prefill_workspace_bytes.restype = ctypes.c_size_t
+    library.fp_attn_prefill_workspace_bytes.argtypes = [_pointer, _pointer]
+    library.fp_attn_prefill_plan.argtypes = [_pointer] * 5
+    library.fp_attn_prefill.argtypes = [_pointer] * 6
 
 
 def load(path=None):
