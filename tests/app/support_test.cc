@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "app/support/bench.h"
 #include "app/support/build_info.h"
 #include "app/support/format.h"
 #include "app/support/line_reader.h"
@@ -187,6 +188,20 @@ TEST(BuildInfo, IsFilledIn) {
   EXPECT_FALSE(info.commit.empty());
   EXPECT_FALSE(info.isa.empty());
   EXPECT_EQ(version_string(), info.version + "+" + info.commit);
+}
+
+TEST(Bench, LatencyIsAQuantileOfGapsOrOfWholePrompts) {
+  BenchResult generation;
+  generation.bench_case.generate = 101;
+  for (int i = 100; i >= 0; --i) generation.gaps.push_back(0.001 * i);
+  generation.seconds = {5.0};
+  EXPECT_DOUBLE_EQ(generation.latency(0.5), 0.050);
+  EXPECT_DOUBLE_EQ(generation.latency(0.99), 0.099);
+  BenchResult prompt;
+  prompt.bench_case.prompt = 512;
+  prompt.seconds = {0.3, 0.1, 0.2};
+  EXPECT_DOUBLE_EQ(prompt.latency(0.5), 0.2);
+  EXPECT_DOUBLE_EQ(BenchResult{}.latency(0.5), 0.0);
 }
 
 }  // namespace
