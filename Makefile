@@ -105,9 +105,10 @@ bench-gpu: ## Kernel and engine speed on an NVIDIA GPU (needs nvcc)
 	@bench/cuda/run.sh
 
 .PHONY: bench-supervisor
-bench-supervisor: ## Cost of the supervisor (comes with the supervisor)
-	@echo 'bench-supervisor: there is no supervisor in this version yet; nothing was measured' >&2
-	@exit 1
+bench-supervisor: ## Tokens/s with and without the supervisor, and with its work in the step
+	@tools/setup.sh run
+	$(call build,release,supervisor_bench)
+	@tools/bench-supervisor.sh $(MODEL)
 
 .PHONY: report
 report: ## Gather the last benchmark results into build/report.md

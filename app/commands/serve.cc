@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
@@ -49,6 +50,11 @@ Result<ServerOptions> server_options(const Settings& settings) {
   options.vllm_metrics =
       settings.flag("vllm-metrics") ? VllmMetricNames::kOn : VllmMetricNames::kOff;
   options.release = release_policy(settings);
+  options.sessions.sessions = static_cast<std::size_t>(settings.integer("sessions"));
+  const std::size_t keys = std::max<std::size_t>(options.api_keys.size(), 1);
+  options.sessions.per_owner = std::max<std::size_t>(options.sessions.sessions / keys, 1);
+  options.sessions.session_bytes = static_cast<std::size_t>(settings.integer("session-bytes"));
+  options.sessions.idle_seconds = settings.integer("session-ttl");
   options.build_version = version_string();
   return options;
 }

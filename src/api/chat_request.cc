@@ -46,10 +46,13 @@ Result<ChatRequest> parse_chat_request(std::string_view body, const ApiLimits& l
   FP_TRY(read_max_tokens(fields, limits, request.base));
   FP_TRY(read_logprobs(fields, limits, request.base));
   const json* messages = fields.find("messages");
-  if (messages == nullptr) {
-    return field_missing("messages");
+  // A session's open answer can go on without any.
+  const bool optional = !request.base.session.empty();
+  if (messages == nullptr && !optional) return field_missing("messages");
+  const bool none = messages == nullptr || *messages == json::array();
+  if (!(none && optional)) {
+    FP_ASSIGN(request.messages, read_messages(*messages, limits, nested));
   }
-  FP_ASSIGN(request.messages, read_messages(*messages, limits, nested));
   list_ignored(fields, nested, limits, request.base);
   return request;
 }

@@ -11,9 +11,8 @@ namespace {
 // The largest integer a JavaScript client reads exactly.
 constexpr std::uint64_t kMaxExactInteger = (1ULL << 53) - 1;
 
-// Seeds beyond 2^53-1 print as strings, or half the clients would read another seed.
-OrderedJson seed_json(std::uint64_t seed) {
-  return seed <= kMaxExactInteger ? OrderedJson(seed) : OrderedJson(std::to_string(seed));
+OrderedJson session_json(const SessionInfo& session) {
+  return {{"id", session.id}, {"turn", session.turn}, {"token", session.token}};
 }
 
 OrderedJson receipt_json(const ReceiptInfo& receipt) {
@@ -23,6 +22,15 @@ OrderedJson receipt_json(const ReceiptInfo& receipt) {
 }
 
 }  // namespace
+
+// Or half the clients would read another seed.
+OrderedJson seed_json(std::uint64_t seed) {
+  return seed <= kMaxExactInteger ? OrderedJson(seed) : OrderedJson(std::to_string(seed));
+}
+
+OrderedJson text_or_null(const std::string& text) {
+  return text.empty() ? OrderedJson(nullptr) : OrderedJson(text);
+}
 
 double rounded(double value, double units) { return std::round(value * units) / units; }
 
@@ -88,8 +96,8 @@ OrderedJson evidence_json(const Evidence& evidence) {
     }
     block["anchors"] = std::move(anchors);
   }
-  block["override"] = evidence.override_digest.empty() ? OrderedJson(nullptr)
-                                                       : OrderedJson(evidence.override_digest);
+  block["override"] = text_or_null(evidence.override_digest);
+  block["session"] = evidence.session ? session_json(*evidence.session) : OrderedJson(nullptr);
   block["supervision"] = supervision_json(evidence);
   block["receipt"] = evidence.receipt ? receipt_json(*evidence.receipt) : OrderedJson(nullptr);
   block["prefill_seconds"] = rounded(evidence.usage.prefill_seconds, 1e6);

@@ -16,6 +16,7 @@
 #include "api/limits.h"
 #include "core/error.h"
 #include "engine/request.h"
+#include "engine/session.h"
 #include "model/chat_template.h"
 
 namespace fieldprint {
@@ -57,7 +58,7 @@ struct RequestBase {
 
 struct ChatRequest {
   RequestBase base;
-  std::vector<ChatMessage> messages;  // at least one
+  std::vector<ChatMessage> messages;  // at least one, or none with a session
 };
 
 struct CompletionRequest {
@@ -80,12 +81,21 @@ struct DetokenizeRequest {
   std::vector<TokenId> tokens;
 };
 
+// Body of the sessions' POST routes. name: checkpoints only.
+struct SessionRequest {
+  SessionTarget target;
+  std::string name;
+};
+enum class SessionVerb : std::uint8_t { kRollback, kFork, kCheckpoint };
+
 // Errors of all: those of json_body.h, missing_field, invalid_type, invalid_value,
 // invalid_role, unsupported, unknown_field; `param` names the field, as in
 // "messages[2].content[0].type".
 Result<ChatRequest> parse_chat_request(std::string_view body, const ApiLimits& limits);
 Result<CompletionRequest> parse_completion_request(std::string_view body, const ApiLimits& limits);
 Result<TokenizeRequest> parse_tokenize_request(std::string_view body, const ApiLimits& limits);
+Result<SessionRequest> parse_session_request(std::string_view body, SessionVerb verb,
+                                             const ApiLimits& limits);
 Result<DetokenizeRequest> parse_detokenize_request(std::string_view body, const ApiLimits& limits);
 
 // What an override may name a request by, and a client can compute beforehand: "sha256:<hex>"

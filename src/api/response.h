@@ -16,6 +16,8 @@
 #include "engine/anchor_service.h"
 #include "engine/engine.h"
 #include "engine/request.h"
+#include "engine/session_store.h"
+#include "supervisor/pacemaker.h"
 
 namespace fieldprint {
 
@@ -43,6 +45,13 @@ struct ReceiptInfo {
   std::string code;   // why it failed
 };
 
+// The session that an answer was kept in.
+struct SessionInfo {
+  std::string id;
+  std::uint64_t turn = 0;   // its number, from 1
+  std::uint64_t token = 0;  // tokens of the turn's answer
+};
+
 struct ResponseHead {
   std::string id;
   std::int64_t created = 0;  // Unix seconds
@@ -63,6 +72,7 @@ struct Evidence {
   // One per choice, null for one that was not supervised. Empty: none was.
   std::vector<std::shared_ptr<const SupervisionReport>> supervision;
   TimelineWanted timeline = TimelineWanted::kOff;
+  std::optional<SessionInfo> session;
 };
 
 struct ChoiceResult {
@@ -119,6 +129,18 @@ std::string print_anchor_report(const AnchorReport& report, const std::optional<
                                 const SupervisionModel* supervision);
 std::string print_revocation(const RevocationReceipt& receipt);
 AnchorInfo anchor_info(const AnchorStanding& standing);
+
+// GET /v1/fieldprint/sessions and .../{id}. answers: text of each turn's answer. idle_seconds:
+// after which the session is forgotten.
+std::string print_session_list(std::span<const SessionView> sessions, std::int64_t idle_seconds);
+std::string print_session(const SessionView& session, std::span<const std::string> answers,
+                          std::int64_t idle_seconds);
+// What rollback, fork and checkpoint answer: id, end and parent.
+std::string print_session_head(const Session& session);
+std::string print_session_deleted(const std::string& id);
+
+// GET /v1/fieldprint/pacemaker.
+std::string print_pacemaker(std::span<const PacemakerReport> reports);
 
 // Text of each choice in a response body of ours or OpenAI's: whole JSON, or a stream of
 // "data:" lines, rollbacks carried out. Errors: response_invalid.

@@ -30,18 +30,6 @@ OrderedJson angles_json(const SupervisionReport& report) {
           {"max", angle_json(*std::ranges::max_element(angles))}};
 }
 
-OrderedJson record_json(const RollbackRecord& record) {
-  OrderedJson quarantined = nullptr;
-  if (record.change == RollbackChange::kQuarantine) {
-    quarantined = kv_class_name(record.quarantined);
-  }
-  return {
-      {"from_token", record.from_token},           {"to_token", record.to_token},
-      {"released_tokens", record.released_tokens}, {"change", rollback_change_name(record.change)},
-      {"cause", breach_cause_name(record.cause)},  {"angle", angle_json(record.angle)},
-      {"quarantined", std::move(quarantined)},     {"attention_mass", mass_json(record.mass)}};
-}
-
 // Why a choice ended with content_filter; null: it did not.
 OrderedJson filtered_json(const SupervisionReport& report) {
   if (report.rollbacks.empty() || report.rollbacks.back().change != RollbackChange::kStop) {
@@ -51,18 +39,6 @@ OrderedJson filtered_json(const SupervisionReport& report) {
   return {{"cause", breach_cause_name(last.cause)},
           {"angle", angle_json(last.angle)},
           {"attempts", report.rollbacks.size() - 1}};
-}
-
-OrderedJson reading_json(const SegmentReading& reading, std::span<const RollbackRecord> rollbacks) {
-  OrderedJson angle = reading.measured ? angle_json(reading.angle) : OrderedJson(nullptr);
-  return {{"generation", reading.generation},
-          {"first_token", reading.first_token},
-          {"end_token", reading.end_token},
-          {"angle", std::move(angle)},
-          {"score", angle_json(reading.score)},
-          {"evidence", angle_json(reading.evidence)},
-          {"cause", breach_cause_name(reading.cause)},
-          {"kept", reading_stayed(reading, rollbacks)}};
 }
 
 OrderedJson choice_json(std::size_t index, const SupervisionReport& report,
@@ -88,13 +64,37 @@ OrderedJson choice_json(std::size_t index, const SupervisionReport& report,
   if (timeline == TimelineWanted::kOff) return out;
   OrderedJson readings = OrderedJson::array();
   for (const SegmentReading& reading : report.timeline) {
-    readings.push_back(reading_json(reading, report.rollbacks));
+    readings.push_back(reading_json(reading, reading_stayed(reading, report.rollbacks)));
   }
   out["timeline"] = std::move(readings);
   return out;
 }
 
 }  // namespace
+
+OrderedJson record_json(const RollbackRecord& record) {
+  OrderedJson quarantined = nullptr;
+  if (record.change == RollbackChange::kQuarantine) {
+    quarantined = kv_class_name(record.quarantined);
+  }
+  return {
+      {"from_token", record.from_token},           {"to_token", record.to_token},
+      {"released_tokens", record.released_tokens}, {"change", rollback_change_name(record.change)},
+      {"cause", breach_cause_name(record.cause)},  {"angle", angle_json(record.angle)},
+      {"quarantined", std::move(quarantined)},     {"attention_mass", mass_json(record.mass)}};
+}
+
+OrderedJson reading_json(const SegmentReading& reading, bool kept) {
+  OrderedJson angle = reading.measured ? angle_json(reading.angle) : OrderedJson(nullptr);
+  return {{"generation", reading.generation},
+          {"first_token", reading.first_token},
+          {"end_token", reading.end_token},
+          {"angle", std::move(angle)},
+          {"score", angle_json(reading.score)},
+          {"evidence", angle_json(reading.evidence)},
+          {"cause", breach_cause_name(reading.cause)},
+          {"kept", kept}};
+}
 
 OrderedJson supervision_json(const Evidence& evidence) {
   OrderedJson choices = OrderedJson::array();

@@ -9,10 +9,6 @@
 namespace fieldprint {
 namespace {
 
-OrderedJson text_or_null(const std::string& text) {
-  return text.empty() ? OrderedJson(nullptr) : OrderedJson(text);
-}
-
 OrderedJson outcome_json(const RevocationOutcome& outcome) {
   OrderedJson out = {{"ended", outcome.ended},
                      {"reanchored", outcome.reanchored},

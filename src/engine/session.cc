@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "core/check.h"
-#include "supervisor/pacemaker.h"
 #include "supervisor/supervisor.h"
 
 namespace fieldprint {
@@ -19,10 +18,9 @@ tl::unexpected<Error> no_place(std::string message) {
 DetectorState detector_after(const SessionSupervision& kept, const DetectorSettings* settings) {
   if (settings == nullptr) return {};
   DetectorState state = kept.before;
-  const std::vector<bool> standing = standing_readings(kept.timeline, kept.rollbacks);
-  for (std::size_t i = 0; i < standing.size(); ++i) {
-    const SegmentReading& reading = kept.timeline[i];
-    if (standing[i] && reading.measured) detector_step(*settings, state, reading.score);
+  for (const SegmentReading& reading : kept.timeline) {
+    if (reading.measured && reading_stayed(reading, kept.rollbacks))
+      detector_step(*settings, state, reading.score);
   }
   return state;
 }
@@ -192,12 +190,11 @@ std::vector<std::vector<double>> session_angles(const Session& session) {
     for (const SessionResponse& response : turn->responses) {
       if (!response.supervision) continue;
       const SessionSupervision& kept = *response.supervision;
-      const std::vector<bool> standing = standing_readings(kept.timeline, kept.rollbacks);
       std::vector<double> angles;
-      for (std::size_t i = 0; i < standing.size(); ++i) {
-        const SegmentReading& reading = kept.timeline[i];
+      for (const SegmentReading& reading : kept.timeline) {
         const bool an_angle = reading.angle > 0 && reading.angle <= std::numbers::pi;
-        if (standing[i] && reading.measured && an_angle) angles.push_back(reading.angle);
+        if (reading.measured && an_angle && reading_stayed(reading, kept.rollbacks))
+          angles.push_back(reading.angle);
       }
       if (!angles.empty()) responses.push_back(std::move(angles));
     }

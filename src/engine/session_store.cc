@@ -201,6 +201,19 @@ Status SessionStore::erase(const std::string& owner, const std::string& id, std:
   return {};
 }
 
+std::vector<std::vector<double>> SessionStore::angles() const {
+  std::vector<SessionPtr> sessions;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [id, entry] : entries_) sessions.push_back(entry.session);
+  }
+  std::vector<std::vector<double>> all;
+  for (const SessionPtr& session : sessions) {
+    for (auto& part : session_angles(*session)) all.push_back(std::move(part));
+  }
+  return all;
+}
+
 SessionStats SessionStore::stats() const {
   const std::lock_guard lock(mutex_);
   SessionStats stats = stats_;

@@ -76,6 +76,8 @@ class SessionStore {
   // Errors: session_not_found, session_busy.
   Status erase(const std::string& owner, const std::string& id, std::int64_t now);
 
+  // Of all sessions, by response: session_angles().
+  std::vector<std::vector<double>> angles() const;
   SessionStats stats() const;
   const SessionLimits& limits() const { return limits_; }
 

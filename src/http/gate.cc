@@ -17,10 +17,10 @@ constexpr std::size_t kMaxTarget = 1024;
 
 struct Route {
   std::string_view path;
-  std::string_view method;
-  bool is_public;      // no API key needed
-  bool while_loading;  // answers before the model is there
-  bool is_work;        // refused while draining
+  std::string_view methods;  // as in an Allow header
+  bool is_public;            // no API key needed
+  bool while_loading;        // answers before the model is there
+  bool is_work;              // refused while draining
 };
 constexpr std::array kRoutes = {
     Route{"/v1/chat/completions", "POST", false, false, true},
@@ -31,6 +31,12 @@ constexpr std::array kRoutes = {
     Route{"/v1/fieldprint/anchors", "GET", false, false, false},
     // Not work: an anchor can be revoked while the server drains.
     Route{"/v1/fieldprint/anchors/revocations", "POST", false, false, false},
+    Route{"/v1/fieldprint/pacemaker", "GET", false, false, false},
+    Route{"/v1/fieldprint/sessions", "GET", false, false, false},
+    Route{"/v1/fieldprint/sessions/{id}/rollback", "POST", false, false, false},
+    Route{"/v1/fieldprint/sessions/{id}/fork", "POST", false, false, false},
+    Route{"/v1/fieldprint/sessions/{id}/checkpoint", "POST", false, false, false},
+    Route{"/v1/fieldprint/sessions/{id}", "GET, DELETE", false, false, false},
     Route{"/v1/fieldprint/log/checkpoint", "GET", false, false, false},
     Route{"/v1/fieldprint/log/tile/{id}", "GET", false, false, false},
     Route{"/v1/models", "GET", false, false, false},
@@ -46,9 +52,14 @@ const Route* find_route(std::string_view path) {
   constexpr std::string_view kId = "{id}";
   for (const Route& route : kRoutes) {
     if (route.path == path) return &route;
-    if (!route.path.ends_with(kId)) continue;
-    const std::string_view prefix = route.path.substr(0, route.path.size() - kId.size());
-    if (path.size() > prefix.size() && path.starts_with(prefix)) return &route;
+    const std::size_t at = route.path.find(kId);
+    if (at == std::string_view::npos) continue;
+    const std::string_view prefix = route.path.substr(0, at);
+    const std::string_view suffix = route.path.substr(at + kId.size());
+    if (path.size() > prefix.size() + suffix.size() && path.starts_with(prefix) &&
+        path.ends_with(suffix)) {
+      return &route;
+    }
   }
   return nullptr;
 }
@@ -123,7 +134,7 @@ Handled before_routing(const httplib::Request& request, httplib::Response& respo
   if (status) status = check_caller(request, state, route);
   if (status && request.method == "OPTIONS") {
     response.status = 204;
-    response.set_header("Access-Control-Allow-Methods", "GET, POST, OPTIONS");
+    response.set_header("Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS");
     response.set_header("Access-Control-Allow-Headers",
                         "Authorization, Content-Type, X-Api-Key, X-Request-Id");
     response.set_header("Access-Control-Max-Age", "600");
@@ -150,7 +161,7 @@ void after_routing(const httplib::Request& request, httplib::Response& response,
   if (!origin.empty() && state.origins.allows_origin(origin, request.get_header_value("Host"))) {
     response.set_header("Access-Control-Allow-Origin", origin);
     response.set_header("Access-Control-Expose-Headers",
-                        "X-Request-Id, Retry-After, Fieldprint-Receipt");
+                        "X-Request-Id, Retry-After, Fieldprint-Receipt, Fieldprint-Session");
     response.set_header("Vary", "Origin");
   }
 }
@@ -164,10 +175,11 @@ void explain_status(const httplib::Request& request, httplib::Response& response
   if (status == 404) {
     const Route* route = find_route(request.path);
     error = {ErrorKind::kNotFound, "route_not_found", "there is no such route", ""};
-    if (route != nullptr && route->method != request.method) {
+    // A method is the whole of the list or a word of it.
+    if (route != nullptr && route->methods.find(request.method) == std::string_view::npos) {
       error = {ErrorKind::kInvalid, "method_not_allowed",
-               "this route takes " + std::string(route->method), ""};
-      response.set_header("Allow", std::string(route->method));
+               "this route takes " + std::string(route->methods), ""};
+      response.set_header("Allow", std::string(route->methods));
       response.status = 405;
     }
   } else if (status == 413) {

@@ -4,6 +4,7 @@
 
 #include "core/check.h"
 #include "core/log.h"
+#include "http/pacemaker_feed.h"
 #include "http/sse.h"
 
 namespace fieldprint {
@@ -67,6 +68,7 @@ void GenerationJob::note(const RollbackEvent& event) {
 
 void GenerationJob::note(const ChoiceDoneEvent& event) {
   if (parts_.receipt) parts_.receipt->note(event);
+  if (parts_.session) parts_.session->note(event);
   const std::size_t choice = index_of(event.choice, choices_.size());
   evidence_.seeds[choice] = event.seed;
   evidence_.supervision[choice] = event.supervision;
@@ -80,9 +82,21 @@ void GenerationJob::note(const DoneEvent& event) {
   evidence_.usage = event.usage;
   evidence_.anchor = anchor_in_front(event.usage);
   if (parts_.receipt) evidence_.receipt = parts_.receipt->issue(state_, event.usage);
+  keep_for_later();
   finished_ = true;
   state_.metrics.request.observe(seconds_since(parts_.start));
   log_end("done");
+}
+
+// The turn in its session, the verified states in the pacemaker.
+void GenerationJob::keep_for_later() {
+  if (parts_.session) {
+    evidence_.session = parts_.session->commit(evidence_.usage, receipt_id());
+  }
+  const std::string agent = parts_.base.user.empty() ? session_id() : parts_.base.user;
+  for (const auto& report : evidence_.supervision) {
+    if (report) keep_verified_states(state_, parts_.tenant, agent, *report);
+  }
 }
 
 // What stood in front when the answer ended: a revocation may have changed it meanwhile.

@@ -15,6 +15,7 @@
 #include "api/response.h"
 #include "engine/request.h"
 #include "http/receipt_draft.h"
+#include "http/session_call.h"
 #include "http/state.h"
 
 namespace fieldprint {
@@ -34,6 +35,8 @@ class GenerationJob {
     std::optional<ReleaseMode> release;     // absent: not supervised
     std::string override_digest;            // empty: none
     std::unique_ptr<ReceiptDraft> receipt;  // null: receipts are off
+    std::string tenant;
+    std::unique_ptr<SessionCall> session;  // null: none
   };
   GenerationJob(ServerState& state, Parts parts);
   ~GenerationJob();
@@ -61,6 +64,8 @@ class GenerationJob {
   bool finished() const { return finished_; }
   // The receipt's id; empty if there will be none.
   std::string receipt_id() const { return parts_.receipt ? parts_.receipt->id() : ""; }
+  // The session's; empty without one.
+  std::string session_id() const { return parts_.session ? parts_.session->id() : ""; }
 
  private:
   static constexpr std::chrono::milliseconds kSlice{100};
@@ -84,6 +89,7 @@ class GenerationJob {
   void note(const DoneEvent& event);
   void note(const FailedEvent& event);
   std::optional<AnchorInfo> anchor_in_front(const UsageReport& usage) const;
+  void keep_for_later();
   void log_end(const char* outcome);
 
   ServerState& state_;

@@ -10,7 +10,9 @@
 #include "http/ids.h"
 #include "http/respond.h"
 #include "http/routes.h"
+#include "http/session_call.h"
 #include "http/supervision.h"
+#include "http/tenant.h"
 
 namespace fieldprint {
 namespace {
@@ -27,11 +29,30 @@ ChatRender render_of(const ServerState& state, const RequestBase& base) {
   return {.add_generation_prompt = true, .add_bos = anchored(state, base) == Anchored::kNo};
 }
 
-Result<Spans> prompt_of(const ServerState& state, const ChatRequest& request) {
-  return state.service.text->render(request.messages, render_of(state, request.base));
+Result<std::unique_ptr<SessionCall>> session_of(ServerState& state, const std::string& tenant,
+                                                const ChatRequest& request) {
+  return SessionCall::begin(state, tenant, request);
+}
+Result<std::unique_ptr<SessionCall>> session_of(ServerState& /*state*/,
+                                                const std::string& /*tenant*/,
+                                                const CompletionRequest& request) {
+  // With an override it is the scope that this is for.
+  if (request.base.session.empty() || !request.base.override_envelope.empty()) return nullptr;
+  return fail(ErrorKind::kUnsupported, "unsupported",
+              "'fieldprint.session' is for chats: a plain completion has no turns to keep",
+              "fieldprint.session");
 }
 
-Result<Spans> prompt_of(const ServerState& state, const CompletionRequest& request) {
+// session: null without one, and always for a plain completion.
+Result<Spans> prompt_of(const ServerState& state, const ChatRequest& request,
+                        const SessionCall* session) {
+  const ChatRender render = render_of(state, request.base);
+  if (session != nullptr) return session->prompt(render);
+  return state.service.text->render(request.messages, render);
+}
+
+Result<Spans> prompt_of(const ServerState& state, const CompletionRequest& request,
+                        const SessionCall* /*session*/) {
   TokenSpan span;
   span.cls = KvClass::kUser;
   if (const auto* tokens = std::get_if<std::vector<TokenId>>(&request.prompt)) {
@@ -47,33 +68,46 @@ Result<Spans> prompt_of(const ServerState& state, const CompletionRequest& reque
   return Spans{std::move(span)};
 }
 
-Spans reminder(const ServerState& state, const ChatRequest& request) {
-  return reminder_of(state, request, render_of(state, request.base));
+// The prompt with the identity said again; empty: the ladder has no such step.
+Spans reminder(const ServerState& state, const ChatRequest& request, const SessionCall* session) {
+  const std::string identity = identity_in_front(state);
+  if (identity.empty()) return {};
+  const std::vector<ChatMessage> messages = with_reminder(request.messages, identity);
+  if (messages.empty()) return {};
+  const ChatRender render = render_of(state, request.base);
+  Result<Spans> spans = session != nullptr ? session->prompt_with(messages, render)
+                                           : state.service.text->render(messages, render);
+  if (spans) return std::move(*spans);
+  log_debug("no reminder in the ladder", {{"code", spans.error().code}});
+  return {};
 }
 // A plain completion has no turns to say it between.
-Spans reminder(const ServerState& /*state*/, const CompletionRequest& /*request*/) { return {}; }
+Spans reminder(const ServerState& /*state*/, const CompletionRequest& /*request*/,
+               const SessionCall* /*session*/) {
+  return {};
+}
 
 // What the engine is to do about drift; absent: nothing is watched.
 template <typename Request>
 std::optional<SupervisionRequest> supervision_of(const ServerState& state, const Request& request,
                                                  std::optional<ReleaseMode> release,
-                                                 const ReceiptDraft* receipt) {
+                                                 const ReceiptDraft* receipt,
+                                                 const SessionCall* session) {
   if (!release) return std::nullopt;
   SupervisionRequest supervision;
   supervision.release = *release;
   if (receipt != nullptr) supervision.salt = receipt->salt();
-  if (*release != ReleaseMode::kOff) supervision.reminder = reminder(state, request);
+  if (*release != ReleaseMode::kOff) supervision.reminder = reminder(state, request, session);
+  if (session != nullptr) {
+    supervision.detector = session->detector(state.service.engine->anchor_state().digest);
+  }
   return supervision;
 }
 
 // The tenant is the API key, so two keys never share prefix pages; a client can
 // divide its own further, and cannot reach another's by choosing a salt.
-std::string salt_of(const ServerState& state, const httplib::Request& request,
-                    const std::string& salt) {
-  const auto key = state.auth.match(request.get_header_value("Authorization"),
-                                    request.get_header_value("X-Api-Key"));
-  const std::string tenant = key ? "key " + std::to_string(*key) : std::string("anyone");
-  return salt.empty() && !key ? std::string() : tenant + '\n' + salt;
+std::string salt_of(const ServerState& state, const std::string& tenant, const std::string& salt) {
+  return salt.empty() && !state.auth.required() ? std::string() : tenant + '\n' + salt;
 }
 
 // The engine knows neither JSON nor our field names.
@@ -129,7 +163,7 @@ Result<std::optional<OverrideGrant>> admit_override(const ServerState& state,
   return std::optional(std::move(*grant));
 }
 
-Result<std::unique_ptr<Generation>> submit(ServerState& state, const httplib::Request& http,
+Result<std::unique_ptr<Generation>> submit(ServerState& state, const std::string& tenant,
                                            const Kind& kind, const std::string& id,
                                            RequestBase& base, Spans prompt,
                                            std::optional<OverrideGrant> grant,
@@ -146,7 +180,7 @@ Result<std::unique_ptr<Generation>> submit(ServerState& state, const httplib::Re
   request.use_anchor = state.service.anchor.has_value() && !grant;
   request.override_grant = std::move(grant);
   request.supervision = std::move(supervision);
-  request.cache_salt = salt_of(state, http, base.cache_salt);
+  request.cache_salt = salt_of(state, tenant, base.cache_salt);
   if (base.streaming == Streaming::kOff) {
     request.deadline = Clock::now() + state.options.request_deadline;
   }
@@ -157,9 +191,11 @@ Result<std::unique_ptr<Generation>> submit(ServerState& state, const httplib::Re
   return generation;
 }
 
-void set_receipt_header(httplib::Response& response, const GenerationJob& job) {
-  const std::string id = job.receipt_id();
-  if (!id.empty()) response.set_header("Fieldprint-Receipt", id);
+void set_id_headers(httplib::Response& response, const GenerationJob& job) {
+  const std::string receipt = job.receipt_id();
+  if (!receipt.empty()) response.set_header("Fieldprint-Receipt", receipt);
+  const std::string session = job.session_id();
+  if (!session.empty()) response.set_header("Fieldprint-Session", session);
 }
 
 void respond_whole(ServerState& state, httplib::Response& response, GenerationJob& job) {
@@ -167,7 +203,7 @@ void respond_whole(ServerState& state, httplib::Response& response, GenerationJo
   Result<std::string> body =
       job.collect([stream] { return stream != nullptr && stream->peer_left(); });
   if (body) {
-    set_receipt_header(response, job);
+    set_id_headers(response, job);
     respond_json(response, 200, *body);
   } else {
     respond_error(state, response, body.error());
@@ -178,7 +214,7 @@ void respond_stream(const httplib::Request& request, httplib::Response& response
                     const std::shared_ptr<GenerationJob>& job) {
   response.status = 200;
   response.set_header("Cache-Control", "no-cache");
-  set_receipt_header(response, *job);
+  set_id_headers(response, *job);
   response.set_header("X-Accel-Buffering", "no");  // a proxy that buffers would hold tokens back
   const SocketStream* stream = ConnectionContext::current().stream;  // outlives the response
   auto provider = [job, stream](std::size_t /*offset*/, httplib::DataSink& sink) {
@@ -213,7 +249,10 @@ Status generate(ServerState& state, const httplib::Request& http, httplib::Respo
                     " places for generations are taken; try again shortly");
   }
   state.metrics.ignored_fields.add(static_cast<double>(base.ignored_count));
-  FP_ASSIGN(Spans prompt, prompt_of(state, *parsed));
+  const std::string tenant = tenant_of(state, http);
+  FP_ASSIGN(std::unique_ptr<SessionCall> session, session_of(state, tenant, *parsed));
+  if (session) base.session = session->id();  // it may have been "new"
+  FP_ASSIGN(Spans prompt, prompt_of(state, *parsed, session.get()));
   const std::string id = make_id(kind.id_prefix);
   std::unique_ptr<ReceiptDraft> receipt;
   if (state.service.receipts != nullptr) {
@@ -226,18 +265,20 @@ Status generate(ServerState& state, const httplib::Request& http, httplib::Respo
             admit_override(state, base, request_digest(*parsed), commitment, id));
   const std::string override_digest = grant ? grant->id : "";
   if (receipt) receipt->describe(base, id, override_digest);
+  if (session) session->describe(id, override_digest);
   FP_ASSIGN(auto generation,
-            submit(state, http, kind, id, base, std::move(prompt), std::move(grant),
-                   supervision_of(state, *parsed, release, receipt.get())));
+            submit(state, tenant, kind, id, base, std::move(prompt), std::move(grant),
+                   supervision_of(state, *parsed, release, receipt.get(), session.get())));
   ResponseHead head{id, static_cast<std::int64_t>(std::time(nullptr)),
                     base.model.empty() ? state.service.model_id : base.model,
                     state.system_fingerprint};
   const ConnectionContext& context = ConnectionContext::current();
   auto job = std::make_shared<GenerationJob>(
-      state, GenerationJob::Parts{
-                 std::move(*slot), std::move(generation), kind.make_printer(std::move(head), base),
-                 base, context.request_start, Clock::now() + state.options.request_deadline,
-                 context.request_id, release, override_digest, std::move(receipt)});
+      state,
+      GenerationJob::Parts{
+          std::move(*slot), std::move(generation), kind.make_printer(std::move(head), base), base,
+          context.request_start, Clock::now() + state.options.request_deadline, context.request_id,
+          release, override_digest, std::move(receipt), tenant, std::move(session)});
   switch (base.streaming) {
     case Streaming::kOff:
       respond_whole(state, response, *job);

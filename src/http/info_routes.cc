@@ -3,6 +3,7 @@
 
 #include "api/request.h"
 #include "api/response.h"
+#include "http/pacemaker_feed.h"
 #include "http/respond.h"
 #include "http/routes.h"
 
@@ -115,6 +116,7 @@ void install_probe_routes(httplib::Server& server, ServerState& state) {
       const Engine& engine = *state.service.engine;
       update_engine_metrics(state.registry, engine);
       update_supervisor_metrics(state.registry, engine);
+      update_session_metrics(state);
       if (state.options.vllm_metrics == VllmMetricNames::kOn) {
         update_vllm_metrics(state.registry, engine, state.service.model_id);
       }

@@ -105,6 +105,7 @@ class ServerImpl final : public Server {
     install_generation_routes(main_, state_);
     install_info_routes(main_, state_);
     install_trust_routes(main_, state_);
+    install_session_routes(main_, state_);
     install_log_routes(main_, state_);
     install_probe_routes(main_, state_);
     ops_.set_payload_max_length(1024);

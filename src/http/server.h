@@ -19,6 +19,7 @@
 #include "api/request.h"
 #include "core/error.h"
 #include "core/metrics.h"
+#include "engine/session_store.h"
 #include "http/service.h"
 
 namespace fieldprint {
@@ -53,6 +54,7 @@ struct ServerOptions {
   std::chrono::milliseconds metrics_max_age{50};  // /metrics text is rebuilt at most this often
 
   ReleasePolicy release;
+  SessionLimits sessions;
 
   VllmMetricNames vllm_metrics = VllmMetricNames::kOff;  // export vllm:* aliases too
   std::string build_version;                             // "0.1.0+<commit>", in /version

@@ -36,7 +36,8 @@ ServerState::ServerState(ServerOptions server_options, HostRule hosts)
       registry(options.metrics == nullptr ? *own_registry : *options.metrics),
       metrics(registry),
       page(registry, options.metrics_max_age),
-      admissions(options.max_streams) {
+      admissions(options.max_streams),
+      sessions(options.sessions) {
   limits.body_bytes = options.max_body_bytes;
   registry
       .gauge("fieldprint_build_info", "Always 1; the version is a label",

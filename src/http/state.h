@@ -14,10 +14,12 @@
 #include <string>
 
 #include "api/limits.h"
+#include "engine/session_store.h"
 #include "http/auth.h"
 #include "http/http_metrics.h"
 #include "http/origin.h"
 #include "http/server.h"
+#include "supervisor/pacemaker.h"
 
 namespace fieldprint {
 
@@ -66,6 +68,10 @@ struct ServerState {
   HttpMetrics metrics;
   MetricsPage page;
   Admissions admissions;
+  SessionStore sessions;
+  Pacemaker pacemaker;
+  // When drift was last fitted for the page, under the page's lock.
+  std::optional<std::chrono::steady_clock::time_point> drift_fitted;
 
   std::atomic<Phase> phase{Phase::kLoading};
   std::atomic<int> loading_percent{0};

@@ -4,7 +4,6 @@
 #include <string>
 #include <utility>
 
-#include "core/log.h"
 #include "http/receipt_draft.h"
 
 namespace fieldprint {
@@ -71,17 +70,10 @@ std::vector<ChatMessage> with_reminder(std::span<const ChatMessage> messages,
   return out;
 }
 
-std::vector<TokenSpan> reminder_of(const ServerState& state, const ChatRequest& request,
-                                   const ChatRender& render) {
+std::string identity_in_front(const ServerState& state) {
   const std::string digest = state.service.engine->anchor_state().digest;
   const std::optional<AnchorStanding> front = standing_of(state.service, digest);
-  if (!front) return {};
-  const auto messages = with_reminder(request.messages, front->binding.artifact->text);
-  if (messages.empty()) return {};
-  Result<std::vector<TokenSpan>> spans = state.service.text->render(messages, render);
-  if (spans) return std::move(*spans);
-  log_debug("no reminder in the ladder", {{"code", spans.error().code}});
-  return {};
+  return front ? front->binding.artifact->text : std::string();
 }
 
 }  // namespace fieldprint

@@ -34,9 +34,7 @@ Result<std::optional<ReleaseMode>> decide_release(const ReleasePolicy& policy,
 std::vector<ChatMessage> with_reminder(std::span<const ChatMessage> messages,
                                        const std::string& identity);
 
-// The prompt with that reminder. Empty where there is no anchor or no such message, or where the
-// chat template does not take it: the ladder then has no such step.
-std::vector<TokenSpan> reminder_of(const ServerState& state, const ChatRequest& request,
-                                   const ChatRender& render);
+// The text of the anchor in front; empty: there is none.
+std::string identity_in_front(const ServerState& state);
 
 }  // namespace fieldprint

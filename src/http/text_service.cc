@@ -15,6 +15,9 @@ class ModelTextService final : public TextService {
     return tokenizer_.decode(tokens, render_special);
   }
   std::int32_t vocab_size() const override { return tokenizer_.vocab_size(); }
+  bool is_end_of_generation(TokenId token) const override {
+    return tokenizer_.is_end_of_generation(token);
+  }
   TokenId bos() const override { return tokenizer_.bos(); }
   bool adds_bos() const override { return tokenizer_.adds_bos(); }
 

@@ -24,6 +24,7 @@ class TextService {
   // Bytes of the tokens; they may end inside a UTF-8 sequence.
   virtual std::string decode(std::span<const TokenId> tokens, bool render_special) const = 0;
   virtual std::int32_t vocab_size() const = 0;
+  virtual bool is_end_of_generation(TokenId token) const = 0;
   virtual TokenId bos() const = 0;  // -1 if none
   virtual bool adds_bos() const = 0;
   // Errors: chat_template_missing with the remedy, invalid_role, chat_template_*.

@@ -71,19 +71,6 @@ struct Pacemaker::Store {
   }
 };
 
-std::vector<bool> standing_readings(std::span<const SegmentReading> timeline,
-                                    std::span<const RollbackRecord> rollbacks) {
-  std::vector<bool> standing;
-  for (const SegmentReading& reading : timeline) {
-    const auto after =
-        rollbacks.subspan(std::min<std::size_t>(reading.generation, rollbacks.size()));
-    standing.push_back(std::all_of(after.begin(), after.end(), [&](const RollbackRecord& rollback) {
-      return rollback.to_token >= reading.end_token;
-    }));
-  }
-  return standing;
-}
-
 Pacemaker::Pacemaker(PacemakerLimits limits) : limits_(limits) {
   FP_CHECK(limits_.anchors > 0 && limits_.agents > 0 && limits_.states > 0);
 }
@@ -133,13 +120,11 @@ std::size_t Pacemaker::add(const std::string& owner, const std::string& agent,
   // Which of its segments the ledger lacks is not known.
   if (report.unlogged > 0) return 0;
   const auto dims = static_cast<std::size_t>(coherence.recipe().dims);
-  const std::vector<bool> standing = standing_readings(report.timeline, report.rollbacks);
   const std::string anchor = digest_string(report.binding.anchor_digest);
   const std::lock_guard lock(mutex_);
   std::size_t taken = 0;
-  for (std::size_t i = 0; i < standing.size(); ++i) {
-    const SegmentReading& reading = report.timeline[i];
-    if (!standing[i] || !verified(reading, dims)) continue;
+  for (const SegmentReading& reading : report.timeline) {
+    if (!verified(reading, dims) || !reading_stayed(reading, report.rollbacks)) continue;
     store_of(anchor, coherence).add({owner, agent}, reading.direction, ++clock_, limits_);
     ++taken;
   }

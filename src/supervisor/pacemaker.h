@@ -105,8 +105,4 @@ class Pacemaker {
   std::uint64_t clock_ = 0;  // counts add(): ages
 };
 
-// Which readings of a response still stand: what a later rollback took back does not.
-std::vector<bool> standing_readings(std::span<const SegmentReading> timeline,
-                                    std::span<const RollbackRecord> rollbacks);
-
 }  // namespace fieldprint

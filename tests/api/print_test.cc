@@ -35,7 +35,7 @@ constexpr const char* kEvidence =
     R"("attention_mass":{"sink":0.25,"anchor":0.1,"system":0.0,"user":0.65,"tool":0.0,)"
     R"("memory":0.0,"output":0.0},"cached_tokens":4,"profile":"fast/test",)"
     R"("seeds":[7,"9007199254740992"],"ignored_fields":["zeta"],)"
-    R"("override":null,"supervision":null,"receipt":null,)"
+    R"("override":null,"session":null,"supervision":null,"receipt":null,)"
     R"("prefill_seconds":0.0,"decode_seconds":0.0})";
 constexpr const char* kUsage =
     R"("usage":{"prompt_tokens":5,"completion_tokens":2,"total_tokens":7,)"

@@ -138,6 +138,7 @@ class FakeGeneration final : public Generation {
     for (const std::string& piece : pieces) {
       course.tokens.push_back(piece.empty() ? 0 : static_cast<unsigned char>(piece[0]));
     }
+    if (behaviour_.says_end) course.tokens.push_back(257);
     ChoiceDoneEvent done{choice, full && !stopped ? FinishReason::kLength : FinishReason::kStop,
                          seed, course.tokens};
     if (behaviour_.filtered && !course.rollbacks.empty())
@@ -237,9 +238,10 @@ Result<std::vector<TokenSpan>> FakeText::render(std::span<const ChatMessage> mes
   for (const ChatMessage& message : messages) {
     TokenSpan span{{258}, KvClass::kUser};
     if (message.role == "system" || message.role == "developer") span.cls = KvClass::kSystem;
-    if (message.role == "assistant") span.cls = KvClass::kOutput;
+    if (message.role == "assistant") span = {{259}, KvClass::kOutput};
     if (message.role == "tool") span.cls = KvClass::kTool;
     for (const TokenId token : encode(message.content, false)) span.tokens.push_back(token);
+    if (message.role == "assistant") span.tokens.push_back(257);
     spans.push_back(std::move(span));
   }
   if (options.add_generation_prompt) spans.push_back({{259}, KvClass::kOutput});

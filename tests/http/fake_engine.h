@@ -17,13 +17,15 @@
 
 namespace fieldprint::testing_http {
 
-// One byte is one token; 256 is BOS, 257 end of text, 258.. open a role's turn.
+// One byte is one token; 256 is BOS, 257 end of text, 258 and 259 open a turn: 259 the
+// assistant's, which 257 closes.
 class FakeText final : public TextService {
  public:
   explicit FakeText(bool has_template = true) : has_template_(has_template) {}
   std::vector<TokenId> encode(std::string_view text, bool parse_special) const override;
   std::string decode(std::span<const TokenId> tokens, bool render_special) const override;
   std::int32_t vocab_size() const override { return 300; }
+  bool is_end_of_generation(TokenId token) const override { return token == 257; }
   TokenId bos() const override { return 256; }
   bool adds_bos() const override { return true; }
   Result<std::vector<TokenSpan>> render(std::span<const ChatMessage> messages,
@@ -43,6 +45,7 @@ class FakeEngine final : public Engine {
     int fail_after = -1;                // deltas before it fails with `failure`
     std::optional<Error> failure = {};  // with fail_after < 0: submit() returns it
     std::chrono::milliseconds pace{0};  // between deltas
+    bool says_end = false;              // the last token is 257, which has no text
     // Supervised requests: breaches of each choice, each with two words to be dropped after the
     // first `keep` of the answer's; and whether the last one ends it.
     std::int32_t breaches = 0;

@@ -1,5 +1,7 @@
 #include "http/fake_supervision.h"
 
+#include <cmath>
+
 #include "core/check.h"
 #include "crypto/sha256.h"
 
@@ -27,6 +29,9 @@ SegmentReading reading(std::uint32_t generation, std::uint64_t first, std::uint6
   out.evidence = angle * 10;
   out.cause = cause;
   out.change_token = first;
+  out.direction.assign(16, 0.0F);
+  out.direction[0] = static_cast<float>(std::cos(angle));
+  out.direction[1] = static_cast<float>(std::sin(angle));
   return out;
 }
 
@@ -77,6 +82,8 @@ std::shared_ptr<const SupervisionReport> fake_report(const SupervisionRequest& r
   report->chain_head = chain->head();
   report->gaps = course.gap;
   report->coherence = true;
+  report->detector.segments =
+      request.detector.segments + static_cast<std::uint32_t>(report->timeline.size());
   report->rollbacks = course.rollbacks;
   return report;
 }
