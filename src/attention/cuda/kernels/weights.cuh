@@ -14,7 +14,8 @@
 namespace fieldprint::cuda {
 
 __device__ __forceinline__ float natural_lse(float m, float total) {
-  return total > 0.0F ? (m + __log2f(total)) * kLn2 : -INFINITY;
+  // Never contracted with a later subtraction: bits must not depend on the code around.
+  return total > 0.0F ? __fmul_rn(m + __log2f(total), kLn2) : -INFINITY;
 }
 
 __device__ __forceinline__ float joint_lse(float lse_a, float lse_c) {
