@@ -14,7 +14,7 @@ constexpr std::int32_t kMaxGroup = 8;
 Status unsupported(const ModelConfig& config, const std::string& what) {
   return fail(ErrorKind::kUnsupported, "model_unsupported",
               "this " + config.architecture + " model has " + what +
-                  ", which the CUDA kernels cannot do yet; use --device cpu");
+                  ", which is not supported on a GPU yet; use --device cpu");
 }
 
 }  // namespace
