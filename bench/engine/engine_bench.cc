@@ -122,7 +122,7 @@ Status measure(const std::string& path, const Sizes& sizes) {
   for (std::int32_t count = 1; count <= kMaxConversations; count *= 2) {
     FP_ASSIGN(std::unique_ptr<Runner> runner, runner_for(model, sizes));
     const app::BenchCase bench_case{0, sizes.generate, sizes.prompt, 512, count};
-    FP_ASSIGN(const app::BenchResult raw, app::run_bench(*runner, *model, bench_case, 2, 0));
+    FP_ASSIGN(const app::BenchResult raw, app::run_bench(*runner, *model, bench_case, 2, {}));
     EngineOptions options;
     options.context_length = sizes.prompt + sizes.generate;
     options.max_sequences = kMaxConversations;
