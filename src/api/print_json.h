@@ -23,7 +23,7 @@ OrderedJson rollback_event_json(const RollbackEvent& event, std::uint32_t ordina
 OrderedJson anchor_json(const AnchorInfo& anchor);
 const char* finish_reason_name(FinishReason reason);
 
-OrderedJson seed_json(std::uint64_t seed);  // a string beyond 2^53-1
+OrderedJson seed_json(std::uint64_t seed);          // a string beyond 2^53-1
 OrderedJson text_or_null(const std::string& text);  // null for the empty text
 // Rounded to so many units per one: dividing by a whole number gives the shortest decimal.
 double rounded(double value, double units);
