@@ -11,42 +11,18 @@
 #include <vector>
 
 #include "crypto/sha256.h"
-#include "runner/runner.h"
+#include "runner/wrapped_runner.h"
 #include "supervisor/recipe.h"
 
 namespace fieldprint {
 
-class RunnerAround : public Runner {
- public:
-  explicit RunnerAround(std::unique_ptr<Runner> inner) : inner_(std::move(inner)) {}
-
-  Result<StepOutput> forward(std::span<const SequenceStep> steps) override {
-    return inner_->forward(steps);
-  }
-  Status copy_page(PageId from, PageId to) override { return inner_->copy_page(from, to); }
-  Result<PageRows> read_page(int layer, PageId page, int rows) override {
-    return inner_->read_page(layer, page, rows);
-  }
-  Status write_page(int layer, PageId page, int rows, const PageRows& data) override {
-    return inner_->write_page(layer, page, rows, data);
-  }
-  const ModelConfig& config() const override { return inner_->config(); }
-  std::int32_t page_count() const override { return inner_->page_count(); }
-  std::int32_t max_step_tokens() const override { return inner_->max_step_tokens(); }
-  std::string device_name() const override { return inner_->device_name(); }
-  std::string numeric_profile() const override { return inner_->numeric_profile(); }
-
- protected:
-  std::unique_ptr<Runner> inner_;
-};
-
 // Counts steps that are done, for whoever wants to know how far the engine is.
-class CountingRunner final : public RunnerAround {
+class CountingRunner final : public WrappedRunner {
  public:
   CountingRunner(std::unique_ptr<Runner> inner, std::atomic<std::uint64_t>& steps)
-      : RunnerAround(std::move(inner)), steps_(steps) {}
+      : WrappedRunner(std::move(inner)), steps_(steps) {}
   Result<StepOutput> forward(std::span<const SequenceStep> steps) override {
-    Result<StepOutput> output = inner_->forward(steps);
+    Result<StepOutput> output = inner().forward(steps);
     ++steps_;
     return output;
   }
@@ -57,10 +33,10 @@ class CountingRunner final : public RunnerAround {
 
 // The choke: every sampled state is fingerprinted, measured and hashed before the step is over,
 // on the thread that everything waits for.
-class InlineRunner final : public RunnerAround {
+class InlineRunner final : public WrappedRunner {
  public:
   InlineRunner(std::unique_ptr<Runner> inner, std::shared_ptr<const SupervisionModel> model)
-      : RunnerAround(std::move(inner)), model_(std::move(model)) {}
+      : WrappedRunner(std::move(inner)), model_(std::move(model)) {}
 
   Result<StepOutput> forward(std::span<const SequenceStep> steps) override {
     std::vector<SequenceStep> tapped(steps.begin(), steps.end());
@@ -69,7 +45,7 @@ class InlineRunner final : public RunnerAround {
       step.tap = TapWanted::kFinalAndLayer;
       step.tap_layer = model_->recipe().coherence->layer;
     }
-    Result<StepOutput> output = inner_->forward(tapped);
+    Result<StepOutput> output = inner().forward(tapped);
     if (!output) return output;
     const auto hidden = static_cast<std::size_t>(output->hidden_size);
     for (std::size_t at = 0; at < output->tap_final.size(); at += hidden) {

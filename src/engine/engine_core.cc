@@ -381,7 +381,7 @@ void EngineCore::remove_ended() {
       spaces.insert(override_space(s->job->request));
     }
     if (!s->done && !s->job->ended) return false;
-    if (s->supervised && !s->supervised->detached) supervisor_->abandon(s->supervised->number);
+    if (s->followed()) supervisor_->abandon(s->supervised->number);
     return true;
   };
   std::erase_if(waiting_, gone);

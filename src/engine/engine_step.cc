@@ -98,7 +98,7 @@ void EngineCore::run_step(std::vector<StepItem>& items) {
           sequence.supervised ? sequence.supervised->anchor(anchor_->view) : anchor_->view;
     }
     step.logits = item.wants_logits ? LogitsWanted::kLast : LogitsWanted::kNone;
-    if (sequence.supervised && !sequence.supervised->detached) {
+    if (sequence.followed()) {
       step.tap = TapWanted::kFinal;
       if (sequence.supervised->coherence) {
         step.tap = TapWanted::kFinalAndLayer;
@@ -176,7 +176,7 @@ std::vector<Sequence*> EngineCore::fork_choices(Sequence& first) {
 EngineCore::TapRows EngineCore::next_tap(const Sequence& sequence, const StepOutput& output,
                                          std::size_t& final_row, std::size_t& layer_row) const {
   TapRows rows;
-  if (!sequence.supervised || sequence.supervised->detached) return rows;
+  if (!sequence.followed()) return rows;
   const auto hidden = static_cast<std::size_t>(output.hidden_size);
   rows.final = output.tap_final.subspan(final_row++ * hidden, hidden);
   if (sequence.supervised->coherence) {
@@ -203,7 +203,7 @@ Status EngineCore::take_token(Sequence& sequence, std::span<const float> logits,
   ++job.usage.completion_tokens;
   ++stats_.generated_tokens;
   sequence.sampler.accept(sampled.token);
-  if (sequence.supervised) tap(sequence, sampled.token, rows);
+  if (sequence.followed()) tap(sequence, sampled.token, rows);
   if (decoder_->is_end_of_generation(sampled.token) && !job.request.ignore_eos) {
     finish(sequence, {}, FinishReason::kStop);
     return {};
@@ -240,7 +240,6 @@ void EngineCore::emit(Sequence& sequence, TextPiece piece) {
           {static_cast<std::uint64_t>(sequence.generated), std::move(piece)});
       return;
     }
-    supervised->sent = supervised->produced;
   }
   sequence.job->events->push(
       DeltaEvent{sequence.choice, std::move(piece.text), std::move(piece.logprobs)});

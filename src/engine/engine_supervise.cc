@@ -81,10 +81,10 @@ Status EngineCore::open_supervision(Sequence& sequence) {
 }
 
 void EngineCore::keep_checkpoint(Sequence& sequence) {
-  Supervised* supervised = sequence.supervised.get();
-  if (supervised == nullptr || supervised->detached) return;
+  if (!sequence.followed()) return;
   if (static_cast<std::uint64_t>(sequence.generated) % kCheckpointTokens != 0) return;
-  supervised->checkpoints.push_back({sequence.text, supervised->produced, sequence.mass});
+  Supervised& supervised = *sequence.supervised;
+  supervised.checkpoints.push_back({sequence.text, supervised.produced, sequence.mass});
 }
 
 // Before a step: what workers have said, what could not be delivered, whom nobody answered.
@@ -118,9 +118,8 @@ std::optional<EngineTime> EngineCore::supervision_wake(const Sequence& sequence)
 Sequence* EngineCore::find_supervised(std::uint64_t number) const {
   for (const auto* list : {&waiting_, &running_}) {
     for (const auto& sequence : *list) {
-      const Supervised* supervised = sequence->supervised.get();
-      if (supervised != nullptr && supervised->number == number && !supervised->detached &&
-          !sequence->done && !sequence->job->ended) {
+      if (sequence->followed() && sequence->supervised->number == number && !sequence->done &&
+          !sequence->job->ended) {
         return sequence.get();
       }
     }
@@ -130,7 +129,6 @@ Sequence* EngineCore::find_supervised(std::uint64_t number) const {
 
 void EngineCore::tap(Sequence& sequence, TokenId token, const TapRows& rows) {
   Supervised& supervised = *sequence.supervised;
-  if (supervised.detached) return;
   FP_CHECK(!supervised.undelivered());
   const auto position = static_cast<std::uint64_t>(sequence.generated) - 1;
   if (supervisor_->push(supervised.number, {position, token, rows.final, rows.layer}) ==
@@ -189,7 +187,7 @@ void EngineCore::breach(Sequence& sequence, const SegmentReading& reading) {
   situation.before = supervised.rollbacks;
   situation.breach = reading;
   situation.generated = static_cast<std::uint64_t>(sequence.generated);
-  situation.released = strict ? supervised.sent_tokens : situation.generated;
+  situation.released = supervised.released(situation.generated);
   situation.released_is_final = strict;
   situation.anchored = job.anchored;
   situation.has_reminder = fits(job, job.request.supervision->reminder);
@@ -219,8 +217,7 @@ void EngineCore::roll_back(Sequence& sequence, const RollbackDecision& decision,
   record.angle = reading.angle;
   record.quarantined = decision.quarantine;
   record.mass = mass_since(sequence, record.to_token);
-  const std::uint64_t sent =
-      supervised.release == ReleaseMode::kStrict ? supervised.sent_tokens : generated;
+  const std::uint64_t sent = supervised.released(generated);
   record.released_tokens = sent > record.to_token ? sent - record.to_token : 0;
   const auto dropped = static_cast<std::int32_t>(generated - record.to_token);
   job.usage.completion_tokens -= dropped;
@@ -305,11 +302,11 @@ void EngineCore::change_prompt(Sequence& sequence, const std::vector<TokenSpan>&
 void EngineCore::retract_text(Sequence& sequence, const RollbackRecord& record) {
   Supervised& supervised = *sequence.supervised;
   const TextSize kept = supervised.checkpoints.back().size;
+  const bool in_vain = supervised.produced == kept;  // the dropped tokens gave no text
   supervised.produced = kept;
   std::erase_if(supervised.held,
                 [&](const HeldPiece& held) { return held.end_token > record.to_token; });
-  if (supervised.release == ReleaseMode::kStrict || supervised.sent == kept) return;
-  supervised.sent = kept;
+  if (supervised.release == ReleaseMode::kStrict || in_vain) return;
   sequence.job->events->push(
       RollbackEvent{sequence.choice, kept.bytes, kept.characters, kept.logprobs, record});
 }
@@ -317,14 +314,13 @@ void EngineCore::retract_text(Sequence& sequence, const RollbackRecord& record) 
 // Strict: sends what the tokens before `end_token` gave, as one piece.
 void EngineCore::release(Sequence& sequence, std::uint64_t end_token) {
   Supervised& supervised = *sequence.supervised;
-  supervised.sent_tokens = std::max(supervised.sent_tokens, end_token);
+  supervised.passed_tokens = std::max(supervised.passed_tokens, end_token);
   TextPiece piece;
   while (!supervised.held.empty() && supervised.held.front().end_token <= end_token) {
     piece.append(std::move(supervised.held.front().piece));
     supervised.held.pop_front();
   }
   if (piece.empty()) return;
-  supervised.sent.add(piece);
   sequence.job->events->push(
       DeltaEvent{sequence.choice, std::move(piece.text), std::move(piece.logprobs)});
 }

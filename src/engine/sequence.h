@@ -56,6 +56,8 @@ struct Sequence {
   std::int32_t slots() const { return waiting_choices; }
   // Begins again with another prompt and without output; gives up no pages.
   void restart(const std::vector<TokenSpan>& prompt);
+  // A supervisor follows it.
+  bool followed() const { return supervised && !supervised->detached; }
   // Neither computes nor may be let in: a slow consumer, or supervision has the word.
   bool paused() const { return !job->events->has_room() || (supervised && supervised->idle()); }
   std::int32_t computed() const { return table.length() - table_begin; }

@@ -71,10 +71,9 @@ struct Supervised {
   std::optional<WaitingState> state;
   bool end_unsent = false;
 
-  std::deque<HeldPiece> held;  // strict only
-  TextSize produced;           // of all text that came out of the stream
-  TextSize sent;               // of that, sent to the client
-  std::uint64_t sent_tokens = 0;
+  std::deque<HeldPiece> held;       // strict only
+  TextSize produced;                // of all text that came out of the stream
+  std::uint64_t passed_tokens = 0;  // strict: judged, so their text has been sent
 
   std::vector<Checkpoint> checkpoints;  // [i]: at i * kCheckpointTokens
   std::vector<RollbackRecord> rollbacks;
@@ -89,6 +88,10 @@ struct Supervised {
   float psi = 0.0F;
   std::vector<float> gamma;
 
+  // Tokens of `generated` whose text the client has.
+  std::uint64_t released(std::uint64_t generated) const {
+    return release == ReleaseMode::kStrict ? passed_tokens : generated;
+  }
   bool undelivered() const { return mark || state || end_unsent; }
   bool idle() const { return ending.has_value() || undelivered(); }
   // Raises the anchor by one step of the ladder, from `view` or from where it is already.

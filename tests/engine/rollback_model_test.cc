@@ -6,6 +6,7 @@
 #include "engine/fake_supervisor.h"
 #include "engine/threaded_engine.h"
 #include "runner/support.h"
+#include "runner/wrapped_runner.h"
 
 namespace fieldprint {
 namespace {
@@ -24,42 +25,26 @@ class NoText final : public TokenDecoder {
 using Rows = std::vector<PageRows>;
 
 // Reads the rows of the one supervised sequence after each of its steps.
-class Watcher final : public Runner {
+class Watcher final : public WrappedRunner {
  public:
-  explicit Watcher(std::unique_ptr<Runner> inner) : inner_(std::move(inner)) {}
+  using WrappedRunner::WrappedRunner;
 
   Result<StepOutput> forward(std::span<const SequenceStep> steps) override {
-    FP_ASSIGN(StepOutput output, inner_->forward(steps));
+    FP_ASSIGN(StepOutput output, inner().forward(steps));
     for (const SequenceStep& step : steps) {
       if (step.tap == TapWanted::kNone || step.logits == LogitsWanted::kNone) continue;
       last_state.assign(output.tap_final.begin(), output.tap_final.end());
       rows.clear();
       for (int layer = 0; layer < config().layers; ++layer) {
         for (const PageEntry& entry : step.plan.pages) {
-          rows.push_back(must(inner_->read_page(layer, entry.page, entry.rows)));
+          rows.push_back(must(inner().read_page(layer, entry.page, entry.rows)));
         }
       }
     }
     return output;
   }
-  Status copy_page(PageId from, PageId to) override { return inner_->copy_page(from, to); }
-  Result<PageRows> read_page(int layer, PageId page, int count) override {
-    return inner_->read_page(layer, page, count);
-  }
-  Status write_page(int layer, PageId page, int count, const PageRows& data) override {
-    return inner_->write_page(layer, page, count, data);
-  }
-  const ModelConfig& config() const override { return inner_->config(); }
-  std::int32_t page_count() const override { return inner_->page_count(); }
-  std::int32_t max_step_tokens() const override { return inner_->max_step_tokens(); }
-  std::string device_name() const override { return inner_->device_name(); }
-  std::string numeric_profile() const override { return inner_->numeric_profile(); }
-
   Rows rows;
   std::vector<float> last_state;
-
- private:
-  std::unique_ptr<Runner> inner_;
 };
 
 struct EngineRun {

@@ -3,31 +3,9 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "attention/cuda/cutter.h"
+
 namespace fieldprint::cuda {
-namespace {
-
-constexpr std::size_t kAlign = 256;
-
-// Hands out consecutive aligned arrays.
-class Cutter {
- public:
-  explicit Cutter(void* data) : data_(static_cast<unsigned char*>(data)) {}
-
-  template <typename T>
-  T* take(std::size_t count) {
-    const std::size_t at = bytes_;
-    bytes_ += (count * sizeof(T) + kAlign - 1) / kAlign * kAlign;
-    return data_ == nullptr ? nullptr : reinterpret_cast<T*>(data_ + at);
-  }
-  std::size_t bytes() const { return bytes_; }
-
- private:
-  unsigned char* data_;
-  std::size_t bytes_ = 0;
-};
-
-}  // namespace
-
 ShapeView shape_view(const fp_attn_shape& shape, std::int32_t pool_pages) {
   ShapeView view{};
   view.q_heads = shape.q_heads;

@@ -11,6 +11,7 @@
 #include "core/check.h"
 #include "runner/cpu/cpu_ops.h"
 #include "runner/cpu/graph.h"
+#include "runner/step.h"
 
 namespace fieldprint {
 namespace {
@@ -266,31 +267,14 @@ Status CpuRunner::gather_step(std::span<const SequenceStep> steps) {
   return {};
 }
 
-std::int32_t output_rows_of(const SequenceStep& step) {
-  switch (step.logits) {
-    case LogitsWanted::kNone:
-      return 0;
-    case LogitsWanted::kLast:
-    case LogitsWanted::kBest:
-      return 1;
-    case LogitsWanted::kAll:
-      return static_cast<std::int32_t>(step.tokens.size());
-  }
-  FP_UNREACHABLE();
-}
-
 // Where the norm ops are to leave copies of the residual.
 Status CpuRunner::gather_taps(std::span<const SequenceStep> steps) {
   context_.taps.clear();
   std::int32_t output = 0;
   for (const SequenceStep& step : steps) {
     const std::int32_t rows = output_rows_of(step);
+    FP_TRY(check_tap_layer(step, context_.config.layers));
     if (step.tap == TapWanted::kFinalAndLayer) {
-      if (step.tap_layer < 0 || step.tap_layer >= context_.config.layers) {
-        return fail(ErrorKind::kInvalid, "tap_layer_out_of_range",
-                    "no layer " + std::to_string(step.tap_layer) + " to tap; this model has 0.." +
-                        std::to_string(context_.config.layers - 1));
-      }
       for (std::int32_t row = output; row < output + rows; ++row) {
         const std::int32_t token = context_.output_rows[static_cast<std::size_t>(row)];
         context_.taps.push_back({step.tap_layer, token, row, nullptr});

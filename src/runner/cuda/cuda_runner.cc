@@ -11,6 +11,7 @@
 #include "runner/cuda/device.h"
 #include "runner/cuda/graphs.h"
 #include "runner/cuda/status.h"
+#include "runner/step.h"
 
 namespace fieldprint {
 namespace {
@@ -170,7 +171,7 @@ Result<StepOutput> CudaRunner::forward(std::span<const SequenceStep> steps) {
   FP_TRY(healthy());
   FP_TRY(kept(evaluate(steps)));
   std::int32_t outputs = 0;
-  for (const SequenceStep& step : steps) outputs += cuda::output_rows_of(step);
+  for (const SequenceStep& step : steps) outputs += output_rows_of(step);
   return results_.output(steps, inputs_, outputs);
 }
 

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <utility>
 
+#include "attention/cuda/cutter.h"
 #include "core/error.h"
 
 namespace fieldprint::cuda {
@@ -42,25 +43,6 @@ class Buffer {
 };
 using DeviceBuffer = Buffer<MemoryKind::kDevice>;
 using PinnedBuffer = Buffer<MemoryKind::kPinned>;
-
-// Hands out consecutive aligned parts of an allocation; without one, only counts.
-class Cutter {
- public:
-  explicit Cutter(std::byte* data = nullptr) : data_(data) {}
-
-  template <typename T>
-  T* take(std::size_t count) {
-    const std::size_t at = bytes_;
-    bytes_ += (count * sizeof(T) + kAlign - 1) / kAlign * kAlign;
-    return data_ == nullptr ? nullptr : reinterpret_cast<T*>(data_ + at);
-  }
-  std::size_t bytes() const { return bytes_; }
-
- private:
-  static constexpr std::size_t kAlign = 256;
-  std::byte* data_;
-  std::size_t bytes_ = 0;
-};
 
 class Stream {
  public:

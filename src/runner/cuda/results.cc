@@ -6,6 +6,7 @@
 
 #include "runner/cuda/products.h"
 #include "runner/cuda/status.h"
+#include "runner/step.h"
 
 namespace fieldprint::cuda {
 namespace {

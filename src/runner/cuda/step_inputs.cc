@@ -7,6 +7,7 @@
 
 #include "core/check.h"
 #include "runner/cuda/status.h"
+#include "runner/step.h"
 
 namespace fieldprint::cuda {
 namespace {
@@ -14,19 +15,6 @@ namespace {
 constexpr std::int32_t kLeastStride = 16;
 
 }  // namespace
-
-std::int32_t output_rows_of(const SequenceStep& step) {
-  switch (step.logits) {
-    case LogitsWanted::kNone:
-      return 0;
-    case LogitsWanted::kLast:
-    case LogitsWanted::kBest:
-      return 1;
-    case LogitsWanted::kAll:
-      return static_cast<std::int32_t>(step.tokens.size());
-  }
-  FP_UNREACHABLE();
-}
 
 Result<StepInputs> StepInputs::create(const ModelConfig& config, NumericProfile profile,
                                       const Limits& limits) {
@@ -90,13 +78,8 @@ Status StepInputs::measure(std::span<const SequenceStep> steps, std::int32_t pag
     shape_.wants_logits = shape_.wants_logits || (!best && step.logits != LogitsWanted::kNone);
     shape_.anchored = shape_.anchored || !step.plan.anchor.pages.empty();
     longest = std::max(longest, static_cast<std::int32_t>(step.plan.pages.size()));
-    if (step.tap != TapWanted::kFinalAndLayer) continue;
-    if (step.tap_layer < 0 || step.tap_layer >= config_.layers) {
-      return fail(ErrorKind::kInvalid, "tap_layer_out_of_range",
-                  "no layer " + std::to_string(step.tap_layer) + " to tap; this model has 0.." +
-                      std::to_string(config_.layers - 1));
-    }
-    shape_.taps += output_rows_of(step);
+    FP_TRY(check_tap_layer(step, config_.layers));
+    if (step.tap == TapWanted::kFinalAndLayer) shape_.taps += output_rows_of(step);
   }
   FP_CHECK(shape_.rows > 0 && shape_.rows <= limits_.rows);
   FP_CHECK(shape_.sequences() <= limits_.sequences);

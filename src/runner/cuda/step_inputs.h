@@ -115,6 +115,4 @@ class StepInputs {
   std::vector<std::int32_t> first_rows_;  // [steps]
 };
 
-std::int32_t output_rows_of(const SequenceStep& step);
-
 }  // namespace fieldprint::cuda
